@@ -1,0 +1,409 @@
+"""Every setting of the system: default, unit, range and meaning. The only home of a default.
+
+Files in `config/` are plain YAML that hold only differences from these dataclasses. Reading is strict: an unknown
+key, a wrong type or a value outside its range is a ConfigError that says what came, what would do and where.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+C = TypeVar("C", bound="Section")
+
+
+class ConfigError(ValueError):
+    """A setting that a person can mend; its text is one clear sentence."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'; did you mean 'x'?' for a close match, else the list of what is known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f" (known: {', '.join(known)})"
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """A dataclass field with its meaning, unit and allowed range (inclusive; element-wise for tuples)."""
+    about = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": tuple(choices) if choices else None}
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Section:
+    """A group of settings that checks itself."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata:
+                _check(f"{type(self).__name__}.{field.name}", getattr(self, field.name), field.metadata)
+
+
+def _check(where: str, value: Any, about: Mapping[str, Any]) -> None:
+    if about["choices"] and value not in about["choices"]:
+        raise ConfigError(f"{where} is {value!r}{did_you_mean(str(value), about['choices'])}")
+    for element in value if isinstance(value, tuple) else (value,):
+        if isinstance(element, bool | str):
+            continue
+        too_low = about["low"] is not None and not element >= about["low"]
+        too_high = about["high"] is not None and not element <= about["high"]
+        if too_low or too_high:
+            raise ConfigError(f"{where} is {value}, must lie in [{about['low']}, {about['high']}] {about['unit']}".rstrip())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskConfig(Section):
+    """The family of tasks: a box with identical ports of which one is live."""
+
+    name: str = setting("insertion", "Entry of meld_core.tasks.TASKS.")
+    episodes: int = setting(2, "Episodes per trial, K.", low=1, high=16)
+    horizon: int = setting(40, "Most steps of an episode, T.", unit="steps", low=1, high=1000)
+    episode_form: str = setting(
+        "end_on_success", "When an episode ends.", choices=("end_on_success", "fixed_length")
+    )
+    ports: int = setting(3, "Ports on the box.", low=1, high=6)
+    port_spacing: float = setting(0.044, "Distance between port centres.", unit="m", low=0.03, high=0.1)
+    clearance: float = setting(0.005, "Gap between plug and port on each side.", unit="m", low=0.0005, high=0.01)
+    depth: float = setting(0.010, "Insertion depth at which the plug is seated.", unit="m", low=0.004, high=0.03)
+    box_center: tuple[float, float, float] = setting(
+        (0.30, 0.0, 0.06), "Centre of the box's top face in base_link, mean over tasks.", unit="m"
+    )
+    box_range: tuple[float, float] = setting(
+        (0.020, 0.025), "Box position varies by this much along x and y, either way.", unit="m", low=0.0, high=0.1
+    )
+    box_yaw_range: float = setting(0.15, "Box heading varies by this much, either way.", unit="rad", low=0.0, high=0.8)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SimConfig(Section):
+    """The MuJoCo simulation."""
+
+    timestep: float = setting(0.002, "Physics step.", unit="s", low=0.0005, high=0.01)
+    image_size: int = setting(64, "Height and width of one policy view.", unit="px", low=16, high=512)
+    views: tuple[str, ...] = setting(("external", "wrist"), "Policy cameras, stacked from top to bottom.")
+    detector_size: int = setting(64, "Height and width of the detector view.", unit="px", low=16, high=512)
+    renderer: str = setting(
+        "auto", "OpenGL back end; auto tries egl, osmesa, warp.", choices=("auto", "egl", "osmesa", "warp")
+    )
+    start_noise: float = setting(0.010, "Start position varies by this much, either way.", unit="m", low=0.0, high=0.03)
+    camera_jitter: float = setting(0.0, "Camera position varies per task by this much.", unit="m", low=0.0, high=0.05)
+    light_jitter: float = setting(0.0, "Brightness varies per task by this fraction.", low=0.0, high=0.9)
+    image_noise: float = setting(0.0, "Standard deviation of pixel noise, of 255.", low=0.0, high=64.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RobotConfig(Section):
+    """The arm and its control."""
+
+    kind: str = setting("mujoco", "Entry of meld_ros.robots.ROBOTS.")
+    name: str = setting("wx250s", "Name of the arm, part of every trial id.")
+    mode: str = setting("lockstep", "Who keeps time (docs/ARCHITECTURE.md).", choices=("lockstep", "realtime"))
+    control_period: float = setting(0.25, "Length of one step.", unit="s", low=0.01, high=2.0)
+    step_size: float = setting(0.020, "Tool displacement of an action of 1.", unit="m", low=0.001, high=0.05)
+    workspace_size: tuple[float, float, float] = setting(
+        (0.12, 0.20, 0.05), "Box in which the tool may move, around the task's centre.", unit="m", low=0.01, high=0.6
+    )
+    workspace_below: float = setting(
+        0.015, "How far the workspace reaches below the port mouths.", unit="m", low=0.0, high=0.05
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GateConfig(Section):
+    """MotionGate: what a command must satisfy before the arm moves."""
+
+    expiry_periods: float = setting(1.5, "A command expires after this many control periods.", low=1.0, high=5.0)
+    max_age: float = setting(0.5, "Oldest accepted stamp in realtime.", unit="s", low=0.02, high=5.0)
+    max_future: float = setting(0.05, "Furthest accepted stamp in the future.", unit="s", low=0.0, high=1.0)
+    policy_lease: float = setting(0.1, "Liveliness lease of the commanding policy.", unit="s", low=0.02, high=5.0)
+    workspace_margin: float = setting(0.001, "Stop this far inside the workspace.", unit="m", low=0.0, high=0.02)
+    max_joint_jump: float = setting(0.8, "Implausible change of a joint between two states.", unit="rad", low=0.05)
+    max_tracking_error: float = setting(0.06, "Tool may lag its target by this much.", unit="m", low=0.005)
+    tracking_patience: float = setting(0.5, "Lag allowed for this long before STOPPED.", unit="s", low=0.05)
+    step_timeout: float = setting(2.0, "Lockstep: re-publish a step that got no action after.", unit="s", low=0.05)
+    step_retries: int = setting(5, "Lockstep: re-publish at most this often, then HOLD.", low=0, high=100)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CameraConfig(Section):
+    """A camera or video file read by camera_node."""
+
+    device: str = setting("0", "Number or path of a video device, or a video file.")
+    name: str = setting("camera", "Prefix of the optical frame: <name>_optical.")
+    width: int = setting(640, "Requested capture width.", unit="px", low=16, high=4096)
+    height: int = setting(480, "Requested capture height.", unit="px", low=16, high=4096)
+    rate: float = setting(30.0, "Requested pictures per second.", unit="Hz", low=1.0, high=240.0)
+    loop: bool = setting(False, "Start a video file again when it ends.")
+    stale_after: float = setting(0.5, "A picture older than this is stale.", unit="s", low=0.02, high=10.0)
+    frozen_after: int = setting(30, "This many equal pictures in a row mean a frozen camera.", low=2, high=10000)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RewardConfig(Section):
+    """How success is seen."""
+
+    kind: str = setting("led", "Entry of meld_core.rewards.DETECTORS.")
+    region: tuple[int, int, int, int] = setting((0, 0, 64, 64), "Region of the detector view: x, y, width, height.", unit="px", low=0)
+    hsv_lower: tuple[int, int, int] = setting((45, 120, 120), "Lower bound of the lit LED (OpenCV HSV).", low=0, high=255)
+    hsv_upper: tuple[int, int, int] = setting((80, 255, 255), "Upper bound of the lit LED (OpenCV HSV).", low=0, high=255)
+    min_pixels: int = setting(6, "Lit pixels in the region that mean success.", unit="px", low=1)
+    debounce: int = setting(1, "Frames in a row that must agree, looking back only.", low=1, high=20)
+    min_brightness: float = setting(8.0, "A darker view (mean, of 255) cannot be judged.", low=0.0, high=255.0)
+    training: str = setting("sparse", "Reward that the learner trains on.", choices=("sparse", "shaped"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig(Section):
+    """Latent state model: what the belief filter is made of (docs/ARCHITECTURE.md, notation in latent_model.py)."""
+
+    kind: str = setting("recurrent", "Entry of meld_core.latent_model.LATENT_MODELS.")
+    views: tuple[str, ...] = setting(("external", "wrist"), "Views the model looks at; a subset of sim.views.")
+    shrink: int = setting(2, "Average this many pixels along each side before the encoder.", low=1, high=8)
+    channels: int = setting(64, "Channels of the image encoder.", low=4, high=512)
+    features: int = setting(128, "Width of the image features f_t.", low=8, high=2048)
+    proprio_features: int = setting(32, "Width of the embedded tool position.", low=1, high=512)
+    reward_repeats: int = setting(16, "The reward enters the memory this many times.", low=1, high=64)
+    reward_scale: float = setting(3.0, "Factor on the reward input.", low=0.0, high=100.0)
+    memory: int = setting(128, "Width of the GRU memory h_t.", low=8, high=2048)
+    max_memory: int = setting(64, "Width of the running-maximum memory m_t; 0 switches it off.", low=0, high=1024)
+    latent: int = setting(24, "Size of the Gaussian latent z_t.", low=1, high=512)
+    hidden: int = setting(128, "Hidden width of the Gaussian heads and decoders.", low=8, high=2048)
+    skip: bool = setting(True, "Actor and critic also see the current image features and tool position.")
+    observe_reward: bool = setting(True, "Reward is part of the observation (off: the SLAC control).")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig(Section):
+    """Weights of the model's negative ELBO."""
+
+    image_weight: float = setting(5.0, "Weight of the squared pixel error, summed over the image.", low=0.0)
+    image_fraction: float = setting(0.25, "Fraction of frames that are decoded per update.", low=0.01, high=1.0)
+    kl_weight: float = setting(1.0, "Weight of KL(posterior || prior).", low=0.0)
+    kl_balance: float = setting(0.5, "Share of the KL gradient that trains the prior; 0.5 is the plain KL.", low=0.0, high=1.0)
+    free_nats: float = setting(0.0, "KL below this is not penalised.", unit="nats", low=0.0)
+    reward_weight: float = setting(20.0, "Weight of the binary reward log-likelihood.", low=0.0)
+    reward_positive_weight: float = setting(10.0, "Extra weight of rows with reward 1.", low=1.0)
+    tool_weight: float = setting(20.0, "Weight of the squared tool position error.", low=0.0)
+    query_weight: float = setting(20.0, "Weight of the query loss.", low=0.0)
+    queries: int = setting(5, "Query instants per row.", low=1, high=64)
+    port_weight: float = setting(0.0, "Weight of decoding port positions from the belief (needs taught ports).", low=0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SacConfig(Section):
+    """Soft actor-critic on beliefs."""
+
+    hidden: int = setting(256, "Width of both hidden layers of actor and critics.", low=8, high=4096)
+    critics: int = setting(2, "Critics in the ensemble; the target is the smallest.", low=1, high=16)
+    discount: float = setting(0.95, "gamma, per control step.", low=0.0, high=1.0)
+    n_step: int = setting(3, "Rewards summed before bootstrapping.", low=1, high=32)
+    target_rate: float = setting(0.01, "Polyak rate tau of the target critics, per update.", low=0.0, high=1.0)
+    initial_temperature: float = setting(0.02, "alpha at the start.", low=1e-6, high=10.0)
+    target_entropy_per_action: float = setting(-0.667, "Target entropy divided by the action size.", unit="nats")
+    entropy_backup: bool = setting(False, "Count the entropy of future actions in the critic target.")
+    cloning_weight: float = setting(1.0, "Weight of behaviour cloning on demonstrations.", low=0.0)
+    cloning_until: float = setting(0.67, "Cloning fades linearly to 0 at this fraction of the run.", low=0.0, high=1.0)
+    actor_average: float = setting(0.999, "Rate of the averaged actor that acts; 0 acts with the raw one.", low=0.0, high=1.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearnerConfig(Section):
+    """Optimisation and its schedule, counted in trials so that results do not depend on the machine's speed."""
+
+    model_rate: float = setting(1e-3, "Learning rate of the latent model.", low=0.0, high=1.0)
+    sac_rate: float = setting(5e-4, "Learning rate of actor, critics and temperature.", low=0.0, high=1.0)
+    decay_from: float = setting(0.5, "Learning rates fall linearly from this fraction of the run ...", low=0.0, high=1.0)
+    decay_until: float = setting(0.95, "... to `decay_to` at this one.", low=0.0, high=1.0)
+    decay_to: float = setting(0.05, "Final share of the learning rates.", low=0.0, high=1.0)
+    grad_clip: float = setting(100.0, "Largest gradient norm.", low=0.0)
+    batch_trials: int = setting(16, "Whole trials per model update.", low=1, high=512)
+    batch_transitions: int = setting(256, "Transitions per actor-critic update.", low=1, high=8192)
+    cache_trials: int = setting(160, "Trials in the belief cache.", low=1, high=10000)
+    demonstration_share: float = setting(0.25, "Share of each batch drawn from demonstrations.", low=0.0, high=1.0)
+    relabel: float = setting(0.67, "Probability that a drawn trial is relabelled to another port.", low=0.0, high=1.0)
+    pretrain_model_updates: int = setting(600, "Model updates before the first policy trial.", low=0)
+    pretrain_ac_updates: int = setting(1000, "Actor-critic updates before the first policy trial.", low=0)
+    update_every: int = setting(8, "Trials between rounds of updates.", low=1)
+    model_updates: int = setting(50, "Model updates per round.", low=0)
+    ac_updates: int = setting(800, "Actor-critic updates per round (`ac_updates_per_model_update` times as many).", low=0)
+    bf16: bool = setting(False, "bf16 autocast in encoder and decoder.")
+    threads: int = setting(0, "Threads of the learner; 0 leaves torch's choice.", low=0, high=256)
+    device: str = setting("auto", "cpu, cuda or auto.", choices=("auto", "cpu", "cuda"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(Section):
+    """The run: how many trials, from whom."""
+
+    seed: int = setting(0, "Seed of tasks, weights and exploration.", low=0)
+    trials: int = setting(600, "Trials of the run, demonstrations included.", low=1)
+    demonstrations: int = setting(40, "First trials, by the scripted search.", low=0)
+    script_noise: float = setting(0.3, "Noise on the scripted search's actions; the clean one is the cloning target.", low=0.0, high=2.0)
+    lead: int = setting(1, "Trial n starts with weights trained through trial n-lead.", low=1, high=64)
+    checkpoint_every: int = setting(40, "Trials between checkpoints.", low=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalConfig(Section):
+    """Held-out evaluation at the end of a run."""
+
+    trials: int = setting(200, "Held-out tasks.", low=1)
+    task_seed: int = setting(1000, "Seed of the held-out tasks.", low=0)
+    split: str = setting("held_out", "Tasks to evaluate on.", choices=("train", "validation", "held_out"))
+    greedy: bool = setting(True, "Act with the mean action on the mean belief.")
+    clear_belief: bool = setting(False, "Forget the belief between episodes (control).")
+    baselines: bool = setting(True, "Also evaluate the untrained agent and the cleared belief on the same tasks.")
+    video_trials: int = setting(6, "Held-out trials in the video.", low=0, high=100)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Section):
+    """Everything."""
+
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    sim: SimConfig = dataclasses.field(default_factory=SimConfig)
+    robot: RobotConfig = dataclasses.field(default_factory=RobotConfig)
+    gate: GateConfig = dataclasses.field(default_factory=GateConfig)
+    camera: CameraConfig = dataclasses.field(default_factory=CameraConfig)
+    reward: RewardConfig = dataclasses.field(default_factory=RewardConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    sac: SacConfig = dataclasses.field(default_factory=SacConfig)
+    learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+
+    def digest(self) -> str:
+        """sha256 of the resolved config."""
+        return hashlib.sha256(json.dumps(to_mapping(self), sort_keys=True).encode()).hexdigest()
+
+
+def from_mapping(cls: type[C], raw: Mapping[str, Any], where: str = "") -> C:
+    """Build a section from a (nested) mapping of differences.
+
+    Raises:
+        ConfigError: on an unknown key, a wrong type or a value outside its range.
+    """
+    hints = typing.get_type_hints(cls)
+    given: dict[str, Any] = {}
+    for key, value in raw.items():
+        path = f"{where}.{key}" if where else str(key)
+        if key not in hints:
+            raise ConfigError(f"unknown setting '{path}'{did_you_mean(str(key), hints)}")
+        kind = hints[key]
+        if isinstance(kind, type) and issubclass(kind, Section):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"setting '{path}' is a group of settings, got {value!r}")
+            given[key] = from_mapping(kind, value, path)
+        else:
+            given[key] = _coerce(path, value, kind)
+    return cls(**given)
+
+
+def _coerce(path: str, value: Any, kind: Any) -> Any:
+    if typing.get_origin(kind) is tuple:
+        return _coerce_tuple(path, value, kind)
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML 1.1 reads 1e-3 as text
+        except ValueError:
+            pass
+    elif type(value) is kind:
+        return value
+    raise ConfigError(f"setting '{path}' is {value!r} ({type(value).__name__}), expected {kind.__name__}")
+
+
+def _coerce_tuple(path: str, value: Any, kind: Any) -> tuple[Any, ...]:
+    parts = typing.get_args(kind)
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"setting '{path}' is {value!r}, expected a list")
+    parts = (parts[0],) * len(value) if parts[-1] is Ellipsis else parts
+    if len(parts) != len(value):
+        raise ConfigError(f"setting '{path}' has {len(value)} elements, expected {len(parts)}")
+    return tuple(_coerce(f"{path}[{i}]", v, k) for i, (v, k) in enumerate(zip(value, parts, strict=True)))
+
+
+def to_mapping(section: Section) -> dict[str, Any]:
+    """Every setting as plain YAML types, nested."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(section)))
+    return plain
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'sac': {'discount': .9}} → {'sac.discount': .9}; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        path = f"{prefix}{key}"
+        flat |= flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return flat
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML file of differences. Raises ConfigError where it is missing or not a mapping."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config file {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold settings as 'group: {{name: value}}', got {type(raw).__name__}")
+    return raw
+
+
+def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` wins, group by group."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """'sac.discount=0.9' → {'sac': {'discount': 0.9}}; the value is YAML."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"'{text}' is not of the form group.name=value")
+    nested: Any = yaml.safe_load(value)
+    for key in reversed(path.split(".")):
+        nested = {key: nested}
+    return dict(nested)
+
+
+def load_config(paths: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Config:
+    """Defaults, then each file's differences in order, then 'group.name=value' overrides."""
+    raw: dict[str, Any] = {}
+    for path in paths:
+        differences = read_yaml(path)
+        try:
+            from_mapping(Config, differences)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+        raw = merge(raw, differences)
+    for override in overrides:
+        raw = merge(raw, parse_override(override))
+    return from_mapping(Config, raw)
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config as YAML."""
+    return yaml.safe_dump(to_mapping(config), sort_keys=False)

@@ -1,0 +1,145 @@
+"""Tasks: one problem instance each, and the splits they are drawn from.
+
+Which port is live is hidden from the agent; where the box stands is visible in the images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from meld_core.config import ConfigError, TaskConfig, did_you_mean
+
+SPLITS = ("train", "validation", "held_out")
+
+_CELL = 0.005
+"""Edge of a cell of the box-position grid [m]; a cell belongs to exactly one split."""
+_CELL_MARGIN = 0.0005
+"""Positions stay this far inside their cell, so that splits are at least twice this apart [m]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One problem instance: where the box stands and which of its ports is live."""
+
+    id: str
+    split: str
+    seed: int
+    box_position: tuple[float, float, float]
+    """Centre of the box's top face in base_link [m]."""
+    box_yaw: float
+    """[rad] about base_link z."""
+    ports: tuple[tuple[float, float, float], ...]
+    """Centre of each port's mouth in base_link [m]."""
+    live: int
+    """Index of the live port: the hidden task."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> Task:
+        """Inverse of `to_json`."""
+        lists = {"box_position": tuple(raw["box_position"]), "ports": tuple(tuple(p) for p in raw["ports"])}
+        return Task(**{**raw, **lists})
+
+
+class TaskFamily(Protocol):
+    """Draws tasks; a pure function of (split, seed)."""
+
+    def sample(self, split: str, seed: int) -> Task:
+        """The task number `seed` of a split."""
+
+    def split_hash(self) -> str:
+        """sha256 of everything that defines the splits."""
+
+
+class InsertionTasks:
+    """A box with identical ports in a row along its own y axis.
+
+    The range of box positions is cut into 5 mm cells; cell (i, j) belongs to validation if (i + 2j) mod 5 is 0, to
+    held-out if it is 1, else to train: the splits are disjoint in pose.
+    """
+
+    def __init__(self, config: TaskConfig) -> None:
+        self._config = config
+        self._cells = {split: self._cells_of(split) for split in SPLITS}
+
+    def _cells_of(self, split: str) -> list[tuple[int, int]]:
+        nx, ny = (max(1, round(2 * r / _CELL)) for r in self._config.box_range)
+        wanted = {"validation": (0,), "held_out": (1,), "train": (2, 3, 4)}[split]
+        return [(i, j) for i in range(nx) for j in range(ny) if (i + 2 * j) % 5 in wanted]
+
+    def sample(self, split: str, seed: int) -> Task:
+        """The task number `seed` of a split.
+
+        Raises:
+            ConfigError: on an unknown split, or where `task.box_range` is too small to hold all three.
+        """
+        if split not in SPLITS:
+            raise ConfigError(f"unknown split '{split}'{did_you_mean(split, SPLITS)}")
+        cells, config = self._cells[split], self._config
+        if not cells:
+            raise ConfigError(f"task.box_range {config.box_range} m leaves no cell for split '{split}'; 0.0125 is enough")
+        rng = np.random.default_rng([SPLITS.index(split), seed])
+        cell = cells[rng.integers(len(cells))]
+        inside = rng.uniform(_CELL_MARGIN, _CELL - _CELL_MARGIN, size=2)
+        offset = [c * _CELL + d - r for c, d, r in zip(cell, inside, config.box_range, strict=True)]
+        yaw = float(rng.uniform(-config.box_yaw_range, config.box_yaw_range))
+        live = int(rng.integers(config.ports))
+        x, y, z = config.box_center
+        center = (x + float(offset[0]), y + float(offset[1]), z)
+        return Task(f"{config.name}-{split}-{seed}", split, seed, center, yaw, port_positions(config, center, yaw), live)
+
+    def split_hash(self) -> str:
+        """sha256 of the config and the cells of each split."""
+        text = json.dumps([dataclasses.asdict(self._config), self._cells, _CELL, _CELL_MARGIN], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def port_positions(
+    config: TaskConfig, center: tuple[float, float, float], yaw: float
+) -> tuple[tuple[float, float, float], ...]:
+    """Centres of the port mouths in base_link [m], a row along the box's y axis."""
+    offsets = [(i - (config.ports - 1) / 2) * config.port_spacing for i in range(config.ports)]
+    x, y, z = center
+    return tuple((x - math.sin(yaw) * d, y + math.cos(yaw) * d, z) for d in offsets)
+
+
+def in_port_frame(tool_position: np.ndarray, task: Task, port: int) -> np.ndarray:
+    """Tool position relative to a port's mouth, in the box's axes (z up) [m]; (..., 3) → (..., 3)."""
+    offset = np.asarray(tool_position, dtype=np.float64) - np.asarray(task.ports[port])
+    cos, sin = math.cos(task.box_yaw), math.sin(task.box_yaw)
+    x, y = offset[..., 0], offset[..., 1]
+    return np.stack([cos * x + sin * y, cos * y - sin * x, offset[..., 2]], axis=-1)
+
+
+def in_port(tool_position: np.ndarray, task: Task, port: int, config: TaskConfig, depth: float) -> np.ndarray:
+    """Whether the tip is at least `depth` [m] below a port's mouth and laterally inside it; (..., 3) → (...) bool."""
+    offset = in_port_frame(tool_position, task, port)
+    lateral = config.clearance + 0.002  # the tip may rest against a wall; contacts give by less than 2 mm
+    inside = (np.abs(offset[..., :2]) <= lateral).all(axis=-1)
+    return np.asarray(inside & (offset[..., 2] <= -depth))
+
+
+def seated(tool_position: np.ndarray, task: Task, port: int, config: TaskConfig) -> np.ndarray:
+    """Whether the plug is seated in a port; (..., 3) → (...) bool."""
+    return in_port(tool_position, task, port, config, config.depth)
+
+
+TASKS: dict[str, type[InsertionTasks]] = {"insertion": InsertionTasks}
+
+
+def make_tasks(config: TaskConfig) -> TaskFamily:
+    """The task family of a config. Raises ConfigError on an unknown name."""
+    if config.name not in TASKS:
+        raise ConfigError(f"unknown task '{config.name}'{did_you_mean(config.name, TASKS)} [setting: task.name]")
+    return TASKS[config.name](config)
