@@ -254,6 +254,7 @@ class TrainConfig(Section):
     seed: int = setting(0, "Seed of tasks, weights and exploration.", low=0)
     trials: int = setting(600, "Trials of the run, demonstrations included.", low=1)
     demonstrations: int = setting(40, "First trials, by the scripted search.", low=0)
+    random_trials: int = setting(0, "Then this many trials of uniformly random actions.", low=0)
     script_noise: float = setting(0.3, "Noise on the scripted search's actions; the clean one is the cloning target.", low=0.0, high=2.0)
     lead: int = setting(1, "Trial n starts with weights trained through trial n-lead.", low=1, high=64)
     checkpoint_every: int = setting(40, "Trials between checkpoints.", low=1)
