@@ -1,0 +1,106 @@
+"""Trials on disk, append-only: what the learner learns from."""
+
+from __future__ import annotations
+
+import bisect
+import logging
+from pathlib import Path
+
+from meld_core.files import make_folder, remove_temporary, set_aside, write_atomic
+from meld_core.spool import SUFFIX
+from meld_core.trial_file import TrialError, decode_trial, encode_trial
+from meld_core.types import Trial, TrialId
+
+__all__ = ["Replay", "TrialError", "decode_trial", "encode_trial", "steps_of"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class Replay:
+    """All trials of a run, in memory and in one folder of files; one process owns it.
+
+    Opening verifies every file; a bad one is moved into `quarantine/` with the reason beside it, and said.
+    Arrays share memory with the bytes of their file and are read-only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = make_folder(Path(folder))
+        self.trials: list[Trial] = []
+        """By counter; an aborted trial stands before its repetition."""
+        self.steps = 0
+        """Executed actions of all trials."""
+        self.ingested, self.duplicates, self.refused = 0, 0, 0
+        """Calls of `ingest` since opening, by outcome."""
+        self.problems: list[str] = []
+        """What opening found wrong, one sentence each."""
+        self._ids: set[TrialId] = set()
+        remove_temporary(self.folder)
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            self._open(path)
+
+    def __len__(self) -> int:
+        return len(self.trials)
+
+    def __contains__(self, trial: TrialId) -> bool:
+        return trial in self._ids
+
+    def ingest(self, data: bytes) -> Trial | None:
+        """Store a trial that arrived as bytes; it is fsynced on return, and may be acknowledged.
+
+        Returns:
+            The trial, or None where it is known already.
+
+        Raises:
+            TrialError: on bad bytes, or a split other than "train".
+            StorageError: where the disk refuses; nothing is stored, send it again.
+        """
+        data = bytes(data)
+        try:
+            trial = self._admit(data)
+        except TrialError:
+            self.refused += 1
+            raise
+        if trial.meta.id in self._ids:
+            self.duplicates += 1
+            return None
+        write_atomic(self._path(trial), data)
+        self._insert(trial)
+        self.ingested += 1
+        return trial
+
+    def _admit(self, data: bytes) -> Trial:
+        trial = decode_trial(data)
+        if (split := trial.meta.task["split"]) != "train":
+            raise TrialError(f"trial {trial.meta.id} is of the split {split!a}; only 'train' may be learned from")
+        if trial.meta.id not in self._ids and self._path(trial).exists():
+            raise TrialError(f"another trial is stored as {self._path(trial).name}")
+        return trial
+
+    def _path(self, trial: Trial) -> Path:
+        return self.folder / f"{trial.meta.id}{SUFFIX}"
+
+    def _open(self, path: Path) -> None:
+        try:
+            trial = decode_trial(path.read_bytes())
+            if path != self._path(trial):
+                raise TrialError(f"it holds trial {trial.meta.id}, which its name does not say")
+        except TrialError as error:
+            set_aside(path, str(error), self.folder / "quarantine")
+            self.problems.append(f"quarantined {path.name}: {error}")
+            _LOG.warning(self.problems[-1])
+        else:
+            self._insert(trial)
+
+    def _insert(self, trial: Trial) -> None:
+        bisect.insort(self.trials, trial, key=_order)
+        self._ids.add(trial.meta.id)
+        self.steps += steps_of(trial)
+
+
+def _order(trial: Trial) -> tuple[int, bool, str]:
+    return trial.meta.id.counter, not trial.meta.aborted, str(trial.meta.id)
+
+
+def steps_of(trial: Trial) -> int:
+    """Executed actions: each episode of T steps has T+1 rows."""
+    return len(trial) - int(trial.rows["first_in_episode"].sum())
