@@ -1,0 +1,207 @@
+"""Pictures of the simulation by EGL, OSMesa or mujoco-warp (ray tracing on the CPU, without any OpenGL)."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from meld_core.sim.engine import mujoco
+
+BACKENDS = ("egl", "osmesa", "warp")
+"""Tried in this order."""
+_PROBED = "MELD_RENDERER"
+"""Environment variable that hands the result of the probe to child processes."""
+_PROBE_TIMEOUT = 180.0
+"""[s]; the first use of mujoco-warp compiles its kernels."""
+
+
+class RenderError(RuntimeError):
+    """No picture can be made on this machine; its text is one clear sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """One picture to take."""
+
+    camera: str
+    size: int
+    """Height and width [px]."""
+    group: int | None = None
+    """A geom group that is drawn besides the visible groups 0 to 2."""
+
+
+class Renderer(Protocol):
+    """Takes pictures of one model."""
+
+    def render(self, data: Any, views: Sequence[View]) -> list[np.ndarray]:
+        """One (size, size, 3) uint8 picture per view, of the poses in `data`."""
+
+    def close(self) -> None:
+        """Free the graphics context. Safe to call twice."""
+
+
+def make_renderer(model: Any, kind: str) -> Renderer:
+    """A renderer of the given back end, or of the first that works for `auto`.
+
+    Raises:
+        RenderError: where the back end does not work on this machine.
+    """
+    backend = find_backend() if kind == "auto" else kind
+    try:
+        return WarpRenderer(model) if backend == "warp" else GlRenderer(model, backend)
+    except (ImportError, AttributeError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RenderError(f"cannot render with '{backend}': {reason[:160]} [setting: sim.renderer]") from None
+
+
+def find_backend() -> str:
+    """The first back end that makes a picture here; probed once per process tree, each in a process of its own.
+
+    A probe of its own, because a failing OpenGL import cannot be undone and a broken driver may crash.
+
+    Raises:
+        RenderError: where none works.
+    """
+    known = os.environ.get(_PROBED, "")
+    if known in BACKENDS:
+        return known
+    for backend in BACKENDS:
+        if _works(backend):
+            os.environ[_PROBED] = backend
+            return backend
+    raise RenderError(
+        "no way to render: neither EGL, OSMesa nor mujoco-warp works here; "
+        "`apt-get install libegl1 libgl1` or `pip install mujoco-warp` helps"
+    )
+
+
+def _works(backend: str) -> bool:
+    command = [sys.executable, "-c", f"from meld_core.sim.render import probe; probe({backend!r})"]
+    paths = os.pathsep.join(p for p in sys.path if p)
+    environment = {name: value for name, value in os.environ.items() if name != "PYOPENGL_PLATFORM"}
+    try:
+        result = subprocess.run(
+            command, env={**environment, "PYTHONPATH": paths}, capture_output=True, timeout=_PROBE_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return result.returncode == 0
+
+
+def probe(backend: str) -> None:
+    """Render a white ball; raises where that fails or the picture is black."""
+    model = mujoco.MjModel.from_xml_string(
+        '<mujoco><worldbody><light pos="0 0 3"/><camera name="c" pos="0 0 2"/><geom size="0.5"/></worldbody></mujoco>'
+    )
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    renderer = make_renderer(model, backend)
+    picture = renderer.render(data, [View("c", 32)])[0]
+    renderer.close()
+    if not picture.any():
+        raise RenderError(f"'{backend}' renders black")
+
+
+class GlRenderer:
+    """OpenGL into an off-screen buffer, by EGL or OSMesa."""
+
+    def __init__(self, model: Any, backend: str, samples: int = 0, shadows: int = 0) -> None:
+        """`samples` of antialiasing and `shadows` map size cost up to 55 times the time: for pictures, not steps."""
+        context_class = importlib.import_module(f"mujoco.{backend}").GLContext
+        self._model = model
+        self._gl = context_class(1, 1)
+        self._gl.make_current()
+        model.vis.quality.offsamples, model.vis.quality.shadowsize = samples, shadows
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + 20)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows > 0
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        self._option = mujoco.MjvOption()
+        self._perturbation = mujoco.MjvPerturb()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+
+    def render(self, data: Any, views: Sequence[View]) -> list[np.ndarray]:
+        """One (size, size, 3) uint8 picture per view."""
+        if self._gl is None:
+            raise RenderError("the renderer is closed")
+        self._gl.make_current()
+        return [self._picture(data, view) for view in views]
+
+    def _picture(self, data: Any, view: View) -> np.ndarray:
+        self._option.geomgroup[3:] = 0
+        if view.group is not None:
+            self._option.geomgroup[view.group] = 1
+        self._camera.fixedcamid = self._model.camera(view.camera).id
+        everything = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(
+            self._model, data, self._option, self._perturbation, self._camera, everything, self._scene
+        )
+        rectangle = mujoco.MjrRect(0, 0, view.size, view.size)
+        mujoco.mjr_render(rectangle, self._scene, self._context)
+        pixels = np.empty((view.size, view.size, 3), np.uint8)
+        mujoco.mjr_readPixels(pixels, None, rectangle, self._context)
+        return np.ascontiguousarray(pixels[::-1])  # OpenGL's first row is the lowest
+
+    def close(self) -> None:
+        """Free the context. Safe to call twice."""
+        if self._gl is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._gl.free()
+            self._gl = None
+
+
+class WarpRenderer:
+    """Ray tracing on the CPU by mujoco-warp: needs no graphics library at all."""
+
+    def __init__(self, model: Any) -> None:
+        import mujoco_warp
+        import warp
+
+        warp.config.quiet = True
+        warp.config.log_level = warp.LOG_ERROR
+        self._api, self._warp, self._mj = mujoco_warp, warp, model
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        with warp.ScopedDevice("cpu"):
+            self._model, self._data = mujoco_warp.put_model(model), mujoco_warp.put_data(model, data)
+        self._contexts: dict[View, Any] = {}
+
+    def render(self, data: Any, views: Sequence[View]) -> list[np.ndarray]:
+        """One (size, size, 3) uint8 picture per view."""
+        if self._model is None:
+            raise RenderError("the renderer is closed")
+        for name in ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir"):
+            target = getattr(self._data, name)
+            target.assign(np.asarray(getattr(data, name), np.float32).reshape(target.numpy().shape))
+        with self._warp.ScopedDevice("cpu"):
+            return [self._picture(view) for view in views]
+
+    def _picture(self, view: View) -> np.ndarray:
+        context = self._contexts.get(view) or self._new_context(view)
+        self._api.refit_bvh(self._model, self._data, context)
+        self._api.render(self._model, self._data, context)
+        packed = context.rgb_data.numpy()[0].reshape(view.size, view.size)
+        return np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], axis=-1).astype(np.uint8)
+
+    def _new_context(self, view: View) -> Any:
+        groups = [0, 1, 2] if view.group is None else [0, 1, 2, view.group]
+        self._contexts[view] = self._api.create_render_context(
+            self._mj, 1, (view.size, view.size), True, False, False,
+            enabled_geom_groups=groups, cam_active=[view.camera], render_skybox=True,
+        )
+        return self._contexts[view]
+
+    def close(self) -> None:
+        """Drop the model. Safe to call twice."""
+        self._contexts.clear()
+        self._model = self._data = None

@@ -1,0 +1,277 @@
+"""SimRobot: the simulated bench behind the Robot contract, with its cameras and the simulator's truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from meld_core.config import Config, ConfigError, did_you_mean
+from meld_core.kinematics import ArmKinematics, KinematicsError
+from meld_core.robot import Limits
+from meld_core.sim.arm import JOINT_NAMES, JOINT_SPEED, NOMINAL_JOINTS, POINTING_DOWN, joint_limits
+from meld_core.sim.engine import mujoco
+from meld_core.sim.render import Renderer, View, make_renderer
+from meld_core.sim.scene import LED_DARK_GROUP, LED_LIT_GROUP, scene_xml
+from meld_core.tasks import SPLITS, Task, in_port, in_port_frame, seated
+from meld_core.types import Frame, RobotState
+
+POLICY_CAMERAS = ("external", "wrist")
+
+_START_BELOW_TOP = 0.012
+"""The start pose lies this much below the top of the workspace [m]."""
+_ENTERED = 0.003
+"""A tip this deep has entered a port [m]."""
+_SHAPED_SCALE = 0.05
+"""Distance at which the shaped reward has fallen to 1 - tanh(1) [m]."""
+_RAMP = 0.010
+"""Joint targets move along their ramp in steps of this length [s]."""
+
+
+def workspace(config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper corner of the box in which the tool may move, (3,) [m] in base_link each."""
+    center, size = np.array(config.task.box_center), np.array(config.robot.workspace_size)
+    lower = center - size / 2
+    lower[2] = center[2] - config.robot.workspace_below
+    return lower, lower + size
+
+
+def arm_limits(config: Config) -> Limits:
+    """Limits of the WidowX 250s on this bench, simulated or real."""
+    lower, upper = workspace(config)
+    joint_lower, joint_upper = joint_limits()
+    return Limits(
+        joint_names=JOINT_NAMES,
+        joint_lower=joint_lower,
+        joint_upper=joint_upper,
+        joint_velocity=np.full(len(JOINT_NAMES), JOINT_SPEED),
+        workspace_lower=lower,
+        workspace_upper=upper,
+        step_size=config.robot.step_size,
+        control_period=config.robot.control_period,
+    )
+
+
+class SimRobot:
+    """One simulated arm and bench. The same calls give bit-identical states and pictures.
+
+    All randomness is drawn from the task's split and seed and the number of resets since `set_task`.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Cheap; raises ConfigError on an unknown camera. `connect` builds the model."""
+        for name in config.sim.views:
+            if name not in POLICY_CAMERAS:
+                raise ConfigError(f"unknown view '{name}'{did_you_mean(name, POLICY_CAMERAS)} [setting: sim.views]")
+        self.limits = arm_limits(config)
+        self._config = config
+        self._period = round(config.robot.control_period * 1e9)
+        self._stamp = self._period
+        self._task: Task | None = None
+        self._resets = self._steps = 0
+        self._rng = np.random.default_rng(0)
+        self._renderer: Renderer | None = None
+        self._data: Any = None
+        self._views: dict[str, Frame] = {}
+
+    def connect(self) -> None:
+        """Build the model and the renderer.
+
+        Raises:
+            RenderError: where this machine cannot render.
+            ConfigError: where the arm cannot reach the whole workspace or the ports do not fit the box.
+        """
+        if self._data is not None:
+            return
+        self._model = mujoco.MjModel.from_xml_string(scene_xml(self._config))
+        self._kinematics = ArmKinematics()
+        self._check_reach()
+        self._tool = self._model.site("tool").id
+        self._external = self._model.camera("external").id
+        self._external_home = self._model.cam_pos[self._external].copy()
+        self._renderer = make_renderer(self._model, self._config.sim.renderer)
+        self._data = mujoco.MjData(self._model)
+
+    def set_task(self, task: Task) -> None:
+        """Put the box where the task wants it and count resets from zero. The arm stays; `reset` follows."""
+        data = self._connected()
+        if len(task.ports) != self._config.task.ports:
+            raise ValueError(f"task '{task.id}' has {len(task.ports)} ports, the box has {self._config.task.ports}")
+        self._task, self._resets = task, 0
+        data.mocap_pos[0] = task.box_position
+        data.mocap_quat[0] = (np.cos(task.box_yaw / 2), 0.0, 0.0, np.sin(task.box_yaw / 2))
+        rng = np.random.default_rng([SPLITS.index(task.split), task.seed, 1])
+        sim = self._config.sim
+        self._model.cam_pos[self._external] = self._external_home + sim.camera_jitter * rng.uniform(-1, 1, 3)
+        self._brightness = 1.0 + sim.light_jitter * float(rng.uniform(-1, 1))
+        self._see()
+
+    def reset(self) -> None:
+        """Arm to its start pose, with noise; time advances by one control period."""
+        task, data = self._current_task(), self._connected()
+        self._rng = np.random.default_rng([SPLITS.index(task.split), task.seed, 2, self._resets])
+        self._resets += 1
+        joints = self._kinematics.inverse(self._start_position(), np.array(POINTING_DOWN))
+        box = data.mocap_pos.copy(), data.mocap_quat.copy()
+        mujoco.mj_resetData(self._model, data)
+        data.mocap_pos[:], data.mocap_quat[:] = box
+        data.qpos[:], data.ctrl[:] = joints, joints
+        self._goal = joints
+        self._stamp += self._period
+        self._see()
+
+    def observe(self) -> RobotState:
+        """Joints and tool pose at the current stamp."""
+        data = self._connected()
+        quaternion = np.empty(4)
+        mujoco.mju_mat2Quat(quaternion, data.site_xmat[self._tool])
+        return RobotState(
+            joints=data.qpos.copy(),
+            velocities=data.qvel.copy(),
+            tool_position=data.site_xpos[self._tool].copy(),
+            tool_orientation=quaternion[[1, 2, 3, 0]],
+            stamp=self._stamp,
+        )
+
+    def apply(self, action: np.ndarray) -> np.ndarray:
+        """Aim the tool at its measured position plus `action` steps, inside the workspace.
+
+        Args:
+            action: (3,) in [-1, 1], tool displacement along base_link's axes; 1 is `robot.step_size`.
+
+        Returns:
+            The command after clamping to [-1, 1] and to the workspace, (3,) float32.
+
+        Raises:
+            ValueError: on another shape or numbers that are not finite.
+        """
+        data = self._connected()
+        command = np.asarray(action, dtype=np.float32)
+        if command.shape != (3,) or not np.isfinite(command).all():
+            raise ValueError(f"an action is 3 finite numbers, got {command.tolist()}")
+        command = np.clip(command, np.float32(-1), np.float32(1))
+        tip, step = data.site_xpos[self._tool], self._config.robot.step_size
+        wanted = tip + command.astype(np.float64) * step
+        target = np.clip(wanted, self.limits.workspace_lower, self.limits.workspace_upper)
+        back = np.clip((target - tip) / step, -1, 1)  # the way back from outside the workspace is a step, too
+        command = np.where(target == wanted, command, back).astype(np.float32)
+        self._aim(tip + command.astype(np.float64) * step)
+        return command
+
+    def wait(self) -> None:
+        """Simulate one control period: joint targets ramp linearly from where they are to the goal."""
+        model, data = self._model, self._connected()
+        start = data.ctrl.copy()
+        total = max(1, round(self._config.robot.control_period / self._config.sim.timestep))
+        ramp = max(1, round(_RAMP / self._config.sim.timestep))
+        for done in range(0, total, ramp):
+            count = min(ramp, total - done)
+            data.ctrl[:] = start + (self._goal - start) * ((done + count) / total)
+            mujoco.mj_step(model, data, count)
+        self._stamp += self._period
+        self._see()
+
+    def hold(self) -> None:
+        """Keep the current joint positions, torque on."""
+        data = self._connected()
+        self._goal = data.qpos.copy()
+
+    def views(self) -> dict[str, Frame]:
+        """`policy`: the views of `sim.views` from top to bottom; `detector`: the link LED. Same stamp as `observe`."""
+        if not self._views:
+            sim = self._config.sim
+            wanted = [*(View(name, sim.image_size) for name in sim.views), self._detector_view()]
+            *policy, detector = self._pictures(wanted)
+            stacked = self._disturbed(np.concatenate(policy))
+            self._views = {
+                "policy": Frame(stacked, self._stamp, "policy_optical"),
+                "detector": Frame(detector, self._stamp, "detector_optical"),
+            }
+        return self._views
+
+    def picture(self, camera: str, size: int) -> np.ndarray:
+        """One (size, size, 3) uint8 picture for people, without the link LED unless the camera is `detector`."""
+        view = dict(self._detector_view().__dict__, size=size) if camera == "detector" else {}
+        return self._pictures([View(**view) if view else View(camera, size)])[0]
+
+    def truth(self) -> dict[str, float]:
+        """What only the simulator knows: `success`, `shaped` (in [0, 1]) and `port` (entered by 3 mm, else -1)."""
+        task, config = self._current_task(), self._config.task
+        tip = self._connected().site_xpos[self._tool]
+        entered = [port for port in range(config.ports) if in_port(tip, task, port, config, _ENTERED)]
+        seat = in_port_frame(tip, task, task.live) + np.array([0.0, 0.0, config.depth])
+        shaped = 1.0 - np.tanh(np.linalg.norm([seat[0], seat[1], max(seat[2], 0.0)]) / _SHAPED_SCALE)
+        return {
+            "success": float(self._seated()),
+            "shaped": float(shaped),
+            "port": float(entered[0]) if entered else -1.0,
+        }
+
+    def close(self) -> None:
+        """Free model and renderer. Safe to call twice."""
+        if self._renderer is not None:
+            self._renderer.close()
+        self._renderer = self._data = None
+
+    def _connected(self) -> Any:
+        if self._data is None:
+            raise RuntimeError("the simulated robot is not connected; call connect() first")
+        return self._data
+
+    def _current_task(self) -> Task:
+        if self._task is None:
+            raise RuntimeError("the simulated robot has no task; call set_task() first")
+        return self._task
+
+    def _check_reach(self) -> None:
+        lower, upper = self.limits.workspace_lower, self.limits.workspace_upper
+        for corner in np.ndindex(2, 2, 2):
+            try:
+                self._kinematics.inverse(np.where(corner, upper, lower), np.array(POINTING_DOWN))
+            except KinematicsError:
+                raise ConfigError(
+                    f"the arm cannot reach the workspace corner {np.where(corner, upper, lower).round(3).tolist()} m "
+                    f"with its tool pointing down [settings: task.box_center, robot.workspace_size]"
+                ) from None
+
+    def _start_position(self) -> np.ndarray:
+        lower, upper = self.limits.workspace_lower, self.limits.workspace_upper
+        home = np.array([*(lower + upper)[:2] / 2, upper[2] - _START_BELOW_TOP])
+        noise = self._config.sim.start_noise * self._rng.uniform(-1, 1, 3)
+        margin = self._config.gate.workspace_margin
+        return np.clip(home + noise, lower + margin, upper - margin)
+
+    def _aim(self, target: np.ndarray) -> None:
+        joints = self._connected().qpos
+        goal = self._kinematics.inverse(target, np.array(POINTING_DOWN), joints)
+        reach = self.limits.joint_velocity * self.limits.control_period
+        self._goal = np.clip(goal, joints - reach, joints + reach)
+
+    def _see(self) -> None:
+        """Bring poses of sites and cameras up to the joints: mj_step leaves them one physics step behind."""
+        data = self._connected()
+        mujoco.mj_kinematics(self._model, data)
+        mujoco.mj_comPos(self._model, data)
+        mujoco.mj_camlight(self._model, data)
+        self._views = {}
+
+    def _seated(self) -> bool:
+        task = self._current_task()
+        return bool(seated(self._connected().site_xpos[self._tool], task, task.live, self._config.task))
+
+    def _detector_view(self) -> View:
+        group = LED_LIT_GROUP if self._seated() else LED_DARK_GROUP
+        return View("detector", self._config.sim.detector_size, group)
+
+    def _pictures(self, views: list[View]) -> list[np.ndarray]:
+        if self._renderer is None:
+            raise RuntimeError("the simulated robot is not connected; call connect() first")
+        return self._renderer.render(self._data, views)
+
+    def _disturbed(self, pixels: np.ndarray) -> np.ndarray:
+        """Brightness and noise of `sim.light_jitter` and `sim.image_noise`."""
+        noise = self._config.sim.image_noise
+        if self._brightness == 1.0 and noise == 0.0:
+            return pixels
+        bright = pixels * self._brightness + (self._rng.normal(0.0, noise, pixels.shape) if noise else 0.0)
+        return np.clip(np.rint(bright), 0, 255).astype(np.uint8)
