@@ -52,7 +52,8 @@ def make_folder(folder: Path) -> Path:
     """
     try:
         if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
             sync_folder(folder.parent)
     except OSError as error:
         raise StorageError(f"cannot create the folder {folder}: {error.strerror}") from None
@@ -86,7 +87,10 @@ def locked(path: Path, meaning: str) -> Iterator[None]:
     Raises:
         StorageError: where another process holds it, with `meaning` and that process's id.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StorageError(f"cannot open the lock {path}: {error.strerror}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -69,9 +69,7 @@ class Replay:
         return trial
 
     def _admit(self, data: bytes) -> Trial:
-        trial = decode_trial(data)
-        if (split := trial.meta.task["split"]) != "train":
-            raise TrialError(f"trial {trial.meta.id} is of the split {split!a}; only 'train' may be learned from")
+        trial = _decode_for_training(data)
         if trial.meta.id not in self._ids and self._path(trial).exists():
             raise TrialError(f"another trial is stored as {self._path(trial).name}")
         return trial
@@ -81,7 +79,7 @@ class Replay:
 
     def _open(self, path: Path) -> None:
         try:
-            trial = decode_trial(path.read_bytes())
+            trial = _decode_for_training(path.read_bytes())
             if path != self._path(trial):
                 raise TrialError(f"it holds trial {trial.meta.id}, which its name does not say")
         except TrialError as error:
@@ -95,6 +93,13 @@ class Replay:
         bisect.insort(self.trials, trial, key=_order)
         self._ids.add(trial.meta.id)
         self.steps += steps_of(trial)
+
+
+def _decode_for_training(data: bytes) -> Trial:
+    trial = decode_trial(data)
+    if (split := trial.meta.task["split"]) != "train":
+        raise TrialError(f"trial {trial.meta.id} is of the split {split!a}; only 'train' may be learned from")
+    return trial
 
 
 def _order(trial: Trial) -> tuple[int, bool, str]:

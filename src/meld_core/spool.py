@@ -88,7 +88,7 @@ class Spool:
         self._open, self._pending = make_folder(self.folder / "open"), make_folder(self.folder / "pending")
 
     def add_episode(
-        self, meta: TrialMeta, episode: int, rows: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray]
+        self, meta: TrialMeta, episode: int, rows: Mapping[str, np.ndarray], extras: Mapping[str, np.ndarray]
     ) -> None:
         """Store one closed episode; it is fsynced on return.
 
@@ -99,7 +99,7 @@ class Spool:
         expected = len(self._parts_of(meta))
         if episode != expected:
             raise TrialError(f"episode {episode} of trial {meta.id} came where {expected} was expected")
-        data = encode_part(Part(meta, episode, rows, truth))
+        data = encode_part(Part(meta, episode, rows, extras))
         write_atomic(make_folder(self._open / str(meta.id)) / f"{episode:03d}{SUFFIX}", data)
 
     def close_trial(self, meta: TrialMeta) -> Trial | None:
@@ -122,7 +122,7 @@ class Spool:
         for folder in (self._pending, *self._open.iterdir()):
             remove_temporary(folder)
         done = [self._recover_pending(path) for path in sorted(self._pending.glob(f"*{SUFFIX}"))]
-        done += [self._recover_open(folder) for folder in sorted(self._open.iterdir())]
+        done += [self._recover_open(folder) for folder in sorted(self._open.iterdir()) if folder.is_dir()]
         sentences = [sentence for sentence in done if sentence]
         for sentence in sentences:
             _LOG.warning(sentence)

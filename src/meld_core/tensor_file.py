@@ -76,15 +76,15 @@ def unpack(kind: str, data: bytes) -> tuple[str, dict[str, np.ndarray]]:
     if bytes(view[_DIGEST]) != _digest([view[: _DIGEST.start], view[_DIGEST.stop :]]):
         raise FormatError(f"{kind} data of {len(view)} bytes does not match its sha256: it is damaged or cut off")
     start = 8 + int.from_bytes(view[:8], "little")
-    header = _header(kind, view, start)
+    header, body = _header(kind, view, start), view[start:]
     meta = header.pop("__metadata__")
     if meta["kind"] != kind:
         raise FormatError(f"this is a {meta['kind']!r} file, expected {kind!r}")
     arrays, offset = {}, 0
     for name, entry in header.items():
-        arrays[name], offset = _array(kind, name, entry, data, start, offset)
-    if start + offset != len(view):
-        raise FormatError(f"{kind} data has {len(view) - start - offset} bytes after its last array")
+        arrays[name], offset = _array(f"{kind} array {name!a}", entry, body, offset)
+    if offset != len(body):
+        raise FormatError(f"{kind} data has {len(body) - offset} bytes after its last array")
     return meta["meta"], arrays
 
 
@@ -100,24 +100,24 @@ def _header(kind: str, view: memoryview, start: int) -> dict[str, Any]:
     return dict(header or {})
 
 
-def _array(kind: str, name: str, entry: Any, data: bytes, start: int, offset: int) -> tuple[np.ndarray, int]:
+def _array(label: str, entry: Any, body: memoryview, offset: int) -> tuple[np.ndarray, int]:
     """One array that must begin at `offset`, and the offset after it."""
-    bad = FormatError(f"{kind} array {name!a} has a wrong entry in the header: {str(entry)[:120]!a}")
+    bad = FormatError(f"{label} has a wrong entry in the header: {str(entry)[:120]!a}")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"} or entry["dtype"] not in _DTYPES:
         raise bad
     shape, dtype = entry["shape"], np.dtype(_DTYPES[entry["dtype"]])
     if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS:
         raise bad
-    if not all(type(size) is int and 0 <= size <= len(data) for size in shape):
+    if not all(type(size) is int and 0 <= size <= len(body) for size in shape):
         raise bad
     count = math.prod(shape)
     end = offset + count * dtype.itemsize
-    if entry["data_offsets"] != [offset, end] or start + end > len(data):
+    if entry["data_offsets"] != [offset, end] or end > len(body):
         raise bad
     try:
-        array = np.frombuffer(data, dtype, count, start + offset).reshape(shape) if count else np.empty(shape, dtype)
+        array = np.frombuffer(body, dtype, count, offset).reshape(shape) if count else np.empty(shape, dtype)
     except ValueError:
         raise bad from None
     if dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
-        raise FormatError(f"{kind} array {name!a} holds a bool that is neither 0 nor 1")
+        raise FormatError(f"{label} holds a bool that is neither 0 nor 1")
     return array, end
