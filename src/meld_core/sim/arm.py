@@ -189,7 +189,7 @@ def _gripper_contents() -> str:
         for side, sign in (("left", 1), ("right", -1))
     )
     pins = "".join(
-        _box("pin", "0.005 0.0009 0.0004", f"{length - 0.005} {(i - 3.5) * 0.0024} {height}") for i in range(8)
+        _box("pin", "0.005 0.0016 0.0004", f"{length - 0.005} {(i - 1.5) * 0.0048} {height}") for i in range(4)
     )
     return f"""
       <body name="gripper_bar_link" pos="0.043 0 0" gravcomp="1">
@@ -202,9 +202,9 @@ def _gripper_contents() -> str:
         <geom name="plug" class="moving" type="box" material="plug" size="{length} {width} {height}"/>
         {pins}
       </body>
-      <geom class="visual" type="box" material="body" size="0.012 0.012 0.006" pos="0.030 0 0.068"/>
-      <geom class="visual" type="box" material="metal" size="0.006 0.008 0.028" pos="0.024 0 0.040"/>
-      <camera name="wrist" pos="0.044 0 0.068" xyaxes="0 -1 0 -0.30 0 1" fovy="72"/>
+      <geom class="visual" type="box" material="body" size="0.012 0.012 0.006" pos="0.030 0 -0.068"/>
+      <geom class="visual" type="box" material="metal" size="0.006 0.008 0.028" pos="0.024 0 -0.040"/>
+      <camera name="wrist" pos="0.044 0 -0.068" xyaxes="0 -1 0 -0.60 0 1" fovy="70"/>
       <site name="ee_gripper" pos="{EE_GRIPPER} 0 0" size="0.001" group="5"/>
       <site name="tool" pos="{PLUG_TIP} 0 0" size="0.001" group="5"/>"""
 
