@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,8 @@ def _check(where: str, value: Any, about: Mapping[str, Any]) -> None:
     for element in value if isinstance(value, tuple) else (value,):
         if isinstance(element, bool | str):
             continue
+        if not math.isfinite(element):
+            raise ConfigError(f"{where} is {value}, must be a finite number")
         too_low = about["low"] is not None and not element >= about["low"]
         too_high = about["high"] is not None and not element <= about["high"]
         if too_low or too_high:
@@ -144,7 +147,7 @@ class GateConfig(Section):
 class CameraConfig(Section):
     """A camera or video file read by camera_node."""
 
-    device: str = setting("0", "Number or path of a video device, or a video file.")
+    device: str = setting("", "Number or path of a video device, or a video file; empty: no camera_node.")
     name: str = setting("camera", "Prefix of the optical frame: <name>_optical.")
     width: int = setting(640, "Requested capture width.", unit="px", low=16, high=4096)
     height: int = setting(480, "Requested capture height.", unit="px", low=16, high=4096)
@@ -271,6 +274,7 @@ class EvalConfig(Section):
     clear_belief: bool = setting(False, "Forget the belief between episodes (control).")
     baselines: bool = setting(True, "Also evaluate the untrained agent and the cleared belief on the same tasks.")
     video_trials: int = setting(6, "Held-out trials in the video.", low=0, high=100)
+    processes: int = setting(2, "Worker processes; the result does not depend on it.", low=1, high=64)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -355,14 +359,34 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which no key may be given twice: plain YAML would silently keep the last one."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"'{twice[0]}' is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from None
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML file of differences. Raises ConfigError where it is missing or not a mapping."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"there is no config file {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read config file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not readable YAML: it is not UTF-8 text") from None
+    raw = _parse_yaml(text, str(path))
     if raw is None:
         return {}
     if not isinstance(raw, dict):
@@ -384,7 +408,7 @@ def parse_override(text: str) -> dict[str, Any]:
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise ConfigError(f"'{text}' is not of the form group.name=value")
-    nested: Any = yaml.safe_load(value)
+    nested: Any = _parse_yaml(value, f"the value in '{text}'")
     for key in reversed(path.split(".")):
         nested = {key: nested}
     return dict(nested)
