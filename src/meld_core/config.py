@@ -62,7 +62,7 @@ def _check(where: str, value: Any, about: Mapping[str, Any]) -> None:
     for element in value if isinstance(value, tuple) else (value,):
         if isinstance(element, bool | str):
             continue
-        if not math.isfinite(element):
+        if isinstance(element, float) and not math.isfinite(element):
             raise ConfigError(f"{where} is {value}, must be a finite number")
         too_low = about["low"] is not None and not element >= about["low"]
         too_high = about["high"] is not None and not element <= about["high"]
@@ -258,7 +258,7 @@ class TrainConfig(Section):
     trials: int = setting(600, "Trials of the run, demonstrations included.", low=1)
     demonstrations: int = setting(40, "First trials, by the scripted search.", low=0)
     random_trials: int = setting(0, "Then this many trials of uniformly random actions.", low=0)
-    script_noise: float = setting(0.3, "Noise on the scripted search's actions; the clean one is the cloning target.", low=0.0, high=2.0)
+    script_noise: float = setting(0.1, "Noise on the scripted search's actions; the clean one is the cloning target.", low=0.0, high=2.0)
     lead: int = setting(1, "Trial n starts with weights trained through trial n-lead.", low=1, high=64)
     checkpoint_every: int = setting(40, "Trials between checkpoints.", low=1)
 
@@ -327,7 +327,7 @@ def _coerce(path: str, value: Any, kind: Any) -> Any:
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             return float(value)  # YAML 1.1 reads 1e-3 as text
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     elif type(value) is kind:
         return value
