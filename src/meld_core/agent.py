@@ -1,0 +1,99 @@
+"""Agent: what runs on the robot. Filters observations into a belief, acts on it, swaps weights between trials."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from meld_core.batch import Inputs, model_image_size, normalised_tool, view_pixels
+from meld_core.config import Config
+from meld_core.latent_model import ACTIONS, State, make_latent_model
+from meld_core.nets import Actor
+from meld_core.trial import RowFlags
+from meld_core.types import Observation
+from meld_core.weights import Weights
+
+
+class ActingNets(nn.Module):
+    """The part of all weights that acting needs: belief filter and actor."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.filter = make_latent_model(config).filter
+        self.actor = Actor(self.filter.belief_size, config.sac.hidden, ACTIONS)
+
+
+class Agent:
+    """Acts on the belief. Weights change only between trials, because a belief lives in their latent space."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        model_image_size(config)  # fails now on an impossible combination of views and sizes
+        with torch.random.fork_rng():
+            torch.manual_seed(config.train.seed)
+            self._nets = ActingNets(config).eval()
+        self.weights_version = -1
+        self.weights_digest = ""
+        self._noise = torch.Generator()
+        self._state: State = self._nets.filter.initial(1)
+        self._belief: torch.Tensor | None = None
+
+    def load(self, weights: Weights) -> None:
+        """Swap weights; forgets the belief.
+
+        Raises:
+            WeightsError: where they were built for another architecture.
+        """
+        weights.check_fits(self._config)
+        self._nets.load_state_dict(weights.tensors)
+        self.weights_version, self.weights_digest = weights.version, weights.digest
+        self.forget()
+
+    def begin_trial(self, seed: int) -> None:
+        """A fresh belief and a fresh stream of exploration noise."""
+        self.forget()
+        self._noise.manual_seed(seed)
+
+    def forget(self) -> None:
+        """Back to the belief before any observation."""
+        self._state, self._belief = self._nets.filter.initial(1), None
+
+    @torch.inference_mode()
+    def observe(self, observation: Observation, flags: RowFlags, previous_action: np.ndarray) -> None:
+        """Update the belief with o_t, the reward that came with it and a_{t-1} (zeros at an episode's first row).
+
+        Raises:
+            ValueError: where the image has another size than the config says.
+        """
+        self._state, self._belief = self._nets.filter.update(
+            self._state, self._inputs(observation, flags, previous_action)
+        )
+
+    def _inputs(self, observation: Observation, flags: RowFlags, previous_action: np.ndarray) -> Inputs:
+        task, reward = self._config.task, observation.reward
+        first = flags.first_in_episode
+        action = np.zeros_like(previous_action) if first else previous_action
+        return Inputs(
+            image=torch.from_numpy(view_pixels(observation.image, self._config))[None],
+            tool=torch.from_numpy(normalised_tool(observation.state.tool_position, self._config))[None],
+            reward=torch.tensor([reward.reward if reward.valid else 0.0]),
+            reward_valid=torch.tensor([float(reward.valid)]),
+            previous_action=torch.from_numpy(action)[None],
+            first_in_episode=torch.tensor([float(first)]),
+            time=torch.tensor([[flags.step / task.horizon, flags.episode / task.episodes]]),
+            observed=torch.ones(1),
+        )
+
+    @torch.inference_mode()
+    def act(self, greedy: bool) -> np.ndarray:
+        """(A,) float32 in [-1, 1]: the mean action, or a sample.
+
+        Raises:
+            RuntimeError: before the first observation of a trial.
+        """
+        if self._belief is None:
+            raise RuntimeError("no belief yet: observe before acting")
+        noise = torch.zeros(1, ACTIONS) if greedy else torch.randn(1, ACTIONS, generator=self._noise)
+        action, _ = self._nets.actor.sample(self._belief, noise)
+        return action[0].numpy()

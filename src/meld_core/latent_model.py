@@ -1,0 +1,249 @@
+"""Latent state models: filters whose belief carries scene and hidden task, trained by their negative ELBO.
+
+Notation of the default model (MELD's idea with a deterministic memory; the published two-level model differs):
+
+    f_t = encoder(image_t)                      image features
+    x_t = (f_t, tool_t, r_t, a_{t-1}, first_t)  what is new at t; the reward enters repeated
+    h_t = GRU(x_t, h_{t-1})                     memory, kept across the episodes of a trial
+    m_t = max(m_{t-1}, tanh MLP(x_t))           a set-like memory of what was seen, order-free
+    q(z_t | h_t, m_t, f_t)                      posterior
+    p(z_t | h_{t-1}, m_{t-1}, a_{t-1}, first_t) prior
+    b_t = (mean z_t, std z_t, h_t, m_t, time_t [, tool_t, f_t])   belief: what actor and critics see
+
+    -ELBO = E_q[-log p(image_t | z_t, h_t, m_t) - log p(tool_t | .) - log p(r_t | .)] + KL(q || p)
+            + query loss: from b_t tell the sparse reward at other instants of the same trial
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from meld_core.batch import Inputs, Queries, TrialBatch, model_image_size
+from meld_core.config import Config, ConfigError, LossConfig, ModelConfig, did_you_mean
+from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, gaussian_kl, mlp
+
+ACTIONS = 3
+"""Size of an action: tool displacement x, y, z."""
+TOOL = 3
+"""Size of the tool position."""
+FLAGS = 3
+"""Reward is valid, first in episode, row was observed."""
+
+State = Mapping[str, Tensor]
+"""Recurrent state of a filter, each (B, ...)."""
+Metrics = dict[str, Tensor]
+
+
+class BeliefFilter(Protocol):
+    """The part of a latent model that runs on the robot."""
+
+    belief_size: int
+
+    def initial(self, batch: int) -> State:
+        """State before the first row of a trial."""
+
+    def update(self, state: State, inputs: Inputs) -> tuple[State, Tensor]:
+        """One step, inputs (B, ...) → the next state and the belief (B, D)."""
+
+    def unroll(self, inputs: Inputs) -> Tensor:
+        """Whole trials from `first_in_trial`, inputs (B, L, ...) → beliefs (B, L, D), the same as step by step."""
+
+
+class LatentModel(Protocol):
+    """A filter together with what trains it."""
+
+    filter: BeliefFilter
+
+    def predict(self, state: State, action: Tensor, first_in_episode: Tensor) -> tuple[Tensor, Tensor]:
+        """Prior over the next latent: mean and std (B, Z)."""
+
+    def loss(self, batch: TrialBatch, weights: LossConfig) -> tuple[Tensor, Metrics]:
+        """Negative ELBO averaged over observed rows, and its parts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Filtered:
+    """Everything the filter computes along a batch of trials, each (B, L, ...)."""
+
+    features: Tensor
+    h: Tensor
+    m: Tensor
+    mean: Tensor
+    std: Tensor
+
+
+class RecurrentFilter(nn.Module):
+    """q(z_t | o_{<=t}, a_{<t}) with memory h_t and m_t."""
+
+    def __init__(self, config: ModelConfig, height: int, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ImageEncoder(height, width, config.channels, config.features)
+        self.tool = nn.Sequential(nn.Linear(TOOL, config.proprio_features), nn.SiLU())
+        new = config.features + config.proprio_features + config.reward_repeats + FLAGS + ACTIONS
+        self.memory = nn.GRU(new, config.memory, batch_first=True)
+        self.seen = mlp(new, config.hidden, config.max_memory) if config.max_memory else None
+        self.posterior = Gaussian(config.memory + config.max_memory + config.features, config.hidden, config.latent)
+        skip = TOOL + config.features if config.skip else 0
+        self.belief_size = 2 * config.latent + config.memory + config.max_memory + 2 + skip
+
+    def initial(self, batch: int) -> dict[str, Tensor]:
+        """State before the first row of a trial: h = 0, and m = -1, the least value of a tanh."""
+        reference = next(self.parameters())
+        return {
+            "h": reference.new_zeros(batch, self.config.memory),
+            "m": reference.new_full((batch, self.config.max_memory), -1.0),
+        }
+
+    def update(self, state: State, inputs: Inputs) -> tuple[dict[str, Tensor], Tensor]:
+        """One step, inputs (B, ...) → the next state and the belief (B, D)."""
+        sequence = Inputs(**{f.name: getattr(inputs, f.name)[:, None] for f in dataclasses.fields(inputs)})
+        filtered = self.filter(sequence, state)
+        belief = self.belief(filtered, sequence)
+        return {"h": filtered.h[:, 0], "m": filtered.m[:, 0]}, belief[:, 0]
+
+    def unroll(self, inputs: Inputs) -> Tensor:
+        """Whole trials, inputs (B, L, ...) → beliefs (B, L, D)."""
+        return self.belief(self.filter(inputs, self.initial(len(inputs.image))), inputs)
+
+    def filter(self, inputs: Inputs, state: State) -> Filtered:
+        """Posteriors and memories along (B, L); the only place where time runs."""
+        features = self._encode(inputs)
+        new = self._new(features, inputs)
+        h, _ = self.memory(new, state["h"][None].contiguous())
+        m = state["m"][:, None].expand(-1, new.shape[1], -1)
+        if self.seen is not None:
+            m = torch.maximum(torch.tanh(self.seen(new)).cummax(dim=1).values, m)
+        mean, std = self.posterior(torch.cat([h, m, features], dim=-1))
+        return Filtered(features, h, m, mean, std)
+
+    def _encode(self, inputs: Inputs) -> Tensor:
+        """f_t (B, L, F); zero, and not computed, where nothing was observed."""
+        observed = inputs.observed > 0.0
+        features = inputs.tool.new_zeros(*observed.shape, self.config.features)
+        features[observed] = self.encoder(inputs.image[observed])
+        return features
+
+    def _new(self, features: Tensor, inputs: Inputs) -> Tensor:
+        """x_t: (B, L, features + ...)."""
+        seen = 1.0 if self.config.observe_reward else 0.0
+        reward = (inputs.reward * inputs.reward_valid * (self.config.reward_scale * seen)).unsqueeze(-1)
+        rewards = reward.expand(*reward.shape[:-1], self.config.reward_repeats)
+        flags = torch.stack([inputs.reward_valid * seen, inputs.first_in_episode, inputs.observed], dim=-1)
+        tool = self.tool(inputs.tool) * inputs.observed.unsqueeze(-1)
+        return torch.cat([features, tool, rewards, flags, inputs.previous_action], dim=-1)
+
+    def belief(self, filtered: Filtered, inputs: Inputs) -> Tensor:
+        """b_t (B, L, D): the Gaussian's parameters, the memories, time, and the skip."""
+        parts = [filtered.mean, filtered.std, filtered.h, filtered.m, inputs.time]
+        return torch.cat([*parts, inputs.tool, filtered.features] if self.config.skip else parts, dim=-1)
+
+
+class RecurrentModel(nn.Module):
+    """The default latent model: RecurrentFilter, its prior, and decoders of image, tool position, reward and queries."""
+
+    filter: RecurrentFilter
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        model = config.model
+        height, width = model_image_size(config)
+        self.filter = RecurrentFilter(model, height, width)
+        memory = model.memory + model.max_memory
+        self.prior = Gaussian(memory + ACTIONS + 1, model.hidden, model.latent)
+        state = model.latent + memory
+        self.image = ImageDecoder(state, height, width, 2 * model.hidden)
+        self.tool = mlp(state, model.hidden, TOOL)
+        self.reward = mlp(state, model.hidden, 1)
+        self.query = mlp(state + TOOL, model.hidden, 1, layers=2)
+
+    def predict(self, state: State, action: Tensor, first_in_episode: Tensor) -> tuple[Tensor, Tensor]:
+        """p(z_t | h_{t-1}, m_{t-1}, a_{t-1}, first_t): mean and std (..., Z)."""
+        mean, std = self.prior(torch.cat([state["h"], state["m"], action, first_in_episode.unsqueeze(-1)], dim=-1))
+        return mean, std
+
+    def loss(self, batch: TrialBatch, weights: LossConfig) -> tuple[Tensor, Metrics]:
+        """Negative ELBO averaged over the observed rows of the batch.
+
+        Returns:
+            Scalar loss; metrics of each part: `model/kl` [nats], `model/image` (mean squared pixel error),
+            `model/tool` (mean squared error), `model/reward` and `model/query` [nats].
+        """
+        inputs, start = batch.inputs, self.filter.initial(len(batch.inputs.tool))
+        filtered = self.filter.filter(inputs, start)
+        z = filtered.mean + filtered.std * torch.randn_like(filtered.std)
+        observed = inputs.observed > 0.0  # heads run on observed rows only: (B, L, ...) -> (N, ...)
+        state = torch.cat([z, filtered.h, filtered.m], dim=-1)[observed]
+        parts = {
+            "model/kl": self._kl(filtered, inputs, start, weights)[observed].mean(),
+            "model/image": self._image_loss(state, inputs.image[observed], weights.image_fraction),
+            "model/tool": (self.tool(state) - inputs.tool[observed]).square().sum(-1).mean(),
+            "model/reward": self._reward_loss(state, inputs, observed, weights.reward_positive_weight),
+            "model/query": self._query_loss(state, batch.queries, observed),
+        }
+        height, width, colours = self.image.shape
+        scale = {
+            "model/kl": weights.kl_weight,
+            "model/image": weights.image_weight * height * width * colours,
+            "model/tool": weights.tool_weight,
+            "model/reward": weights.reward_weight,
+            "model/query": weights.query_weight,
+        }
+        loss = torch.stack([scale[name] * part for name, part in parts.items()]).sum()
+        return loss, {"model/loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
+
+    def _kl(self, filtered: Filtered, inputs: Inputs, start: State, weights: LossConfig) -> Tensor:
+        """KL(q || p) per row (B, L), its gradient balanced between posterior and prior, not below the free nats."""
+        before = {k: torch.cat([start[k][:, None], getattr(filtered, k)[:, :-1]], dim=1) for k in ("h", "m")}
+        mean_p, std_p = self.predict(before, inputs.previous_action, inputs.first_in_episode)
+        mean_q, std_q = filtered.mean, filtered.std
+        if weights.kl_balance == 0.5:
+            kl = gaussian_kl(mean_q, std_q, mean_p, std_p)
+        else:
+            to_prior = gaussian_kl(mean_q.detach(), std_q.detach(), mean_p, std_p)
+            to_posterior = gaussian_kl(mean_q, std_q, mean_p.detach(), std_p.detach())
+            kl = weights.kl_balance * to_prior + (1.0 - weights.kl_balance) * to_posterior
+        return kl.clamp(min=weights.free_nats) if weights.free_nats else kl
+
+    def _image_loss(self, state: Tensor, image: Tensor, fraction: float) -> Tensor:
+        """Mean squared pixel error on a random share of the observed frames: only decoded frames are subsampled."""
+        count = max(1, round(len(state) * fraction))
+        chosen = torch.randperm(len(state), device=state.device)[:count]
+        return F.mse_loss(self.image(state[chosen]), image[chosen].float() / 255.0)
+
+    def _reward_loss(self, state: Tensor, inputs: Inputs, observed: Tensor, positive_weight: float) -> Tensor:
+        """Binary log-loss of the sparse reward; rewarded rows are rare and weigh more."""
+        target = inputs.reward[observed].clamp(0.0, 1.0)
+        weight = inputs.reward_valid[observed] * (1.0 + (positive_weight - 1.0) * target)
+        logits = self.reward(state).squeeze(-1)
+        return _mean(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), weight)
+
+    def _query_loss(self, state: Tensor, queries: Queries, observed: Tensor) -> Tensor:
+        """Binary log-loss of the sparse reward at the query instants (N, Q), asked from every belief."""
+        asked = state.unsqueeze(1).expand(-1, queries.tool.shape[2], -1)
+        logits = self.query(torch.cat([asked, queries.tool[observed]], dim=-1)).squeeze(-1)
+        error = F.binary_cross_entropy_with_logits(logits, queries.reward[observed], reduction="none")
+        weight = queries.weight[:, None].expand_as(observed)[observed]
+        return _mean(error, weight.unsqueeze(-1).expand_as(error))
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean; 0 where every weight is 0."""
+    return (values * weight).sum() / weight.sum().clamp(min=1e-8)
+
+
+LATENT_MODELS: dict[str, type[RecurrentModel]] = {"recurrent": RecurrentModel}
+
+
+def make_latent_model(config: Config) -> RecurrentModel:
+    """The latent model of a config, freshly initialised. Raises ConfigError on an unknown kind."""
+    kind = config.model.kind
+    if kind not in LATENT_MODELS:
+        raise ConfigError(f"unknown latent model '{kind}'{did_you_mean(kind, LATENT_MODELS)} [setting: model.kind]")
+    return LATENT_MODELS[kind](config)

@@ -1,0 +1,248 @@
+"""Learner: what runs on the training machine. Optimizers, updates, belief cache, and the full state for resuming."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from meld_core import checkpoint
+from meld_core.batch import LearnerTrial, learner_trial, make_batch, relabel
+from meld_core.belief_cache import BeliefCache
+from meld_core.config import Config, to_mapping
+from meld_core.latent_model import ACTIONS, make_latent_model
+from meld_core.metrics import RunningMean
+from meld_core.nets import Actor, Critics
+from meld_core.sac import actor_loss, critic_loss, critic_target, polyak, temperature_loss
+from meld_core.schedule import Schedule
+from meld_core.types import Trial
+from meld_core.weights import Weights
+
+Progress = Callable[[str, int, int], None]
+"""Called with phase, current and total."""
+
+
+class TrialStore(Protocol):
+    """Where trials come from (`replay.Replay`)."""
+
+    @property
+    def trials(self) -> Sequence[Trial]:
+        """All trials, by index."""
+
+
+class Networks(nn.Module):
+    """Everything that is trained, the target critics, and the averaged actor that acts."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        sac = config.sac
+        self.model = make_latent_model(config)
+        belief = self.model.filter.belief_size
+        self.actor = Actor(belief, sac.hidden, ACTIONS)
+        self.critics = Critics(belief, ACTIONS, sac.hidden, sac.critics)
+        self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+        self.average_actor = copy.deepcopy(self.actor).requires_grad_(False)
+        self.log_temperature = nn.Parameter(torch.tensor(float(np.log(sac.initial_temperature))))
+
+
+class Learner:
+    """Trains on the trials of a replay, in rounds that the schedule sets.
+
+    Its result is a function of the config and of the trials up to the index that it was asked to train after: later
+    trials that have already arrived do not matter, nor does the state of torch's global random generator.
+    """
+
+    def __init__(self, config: Config, replay: TrialStore, run: str = "run") -> None:
+        self._config, self._replay, self._run = config, replay, run
+        self._schedule = Schedule(config)
+        self._device = _device(config.learner.device)
+        if config.learner.threads:
+            torch.set_num_threads(config.learner.threads)
+        self._rng = np.random.default_rng(config.train.seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.train.seed)
+            self.networks = Networks(config).to(self._device)
+            self._torch_rng = torch.get_rng_state()
+        self._optimizers = self._make_optimizers()
+        self._trials: list[LearnerTrial] = []
+        self._taken = 0
+        self.trained_through, self.version = -1, -1
+        self.model_updates, self.ac_updates, self.steps = 0, 0, 0
+        self.first_update_step = -1
+        """Steps in the replay at the first update; -1 before it."""
+
+    def _make_optimizers(self) -> dict[str, torch.optim.Adam]:
+        nets, rates = self.networks, self._config.learner
+        groups: dict[str, tuple[list[Tensor], float]] = {
+            "model": (list(nets.model.parameters()), rates.model_rate),
+            "actor": (list(nets.actor.parameters()), rates.sac_rate),
+            "critics": (list(nets.critics.parameters()), rates.sac_rate),
+            "temperature": ([nets.log_temperature], rates.sac_rate),
+        }
+        return {name: torch.optim.Adam(params, lr=rate, fused=True) for name, (params, rate) in groups.items()}
+
+    def train_after(self, index: int, on_progress: Progress | None = None) -> dict[str, float]:
+        """Do the updates that are due after trial `index`.
+
+        Returns:
+            Means of the losses and counters of `metrics.py`'s learner row; empty where no updates were due.
+        """
+        self._take_trials(index)
+        self.trained_through = index
+        due = self._schedule.updates_after(index)
+        if due is None or not self._trials:
+            return {}
+        if self.first_update_step < 0:
+            self.first_update_step = self.steps
+        self._set_rates(self._schedule.progress(index))
+        means, total = RunningMean(), due.model_updates + due.ac_updates
+        with self._own_randomness():
+            for i in range(due.model_updates):
+                means.add(self.update_model())
+                _report(on_progress, "updates", i + 1, total)
+            cache = self._fill_cache()
+            for i in range(due.ac_updates):
+                means.add(self.update_actor_critic(cache, self._schedule.progress(index)))
+                _report(on_progress, "updates", due.model_updates + i + 1, total)
+        self.version += 1
+        return means.take() | self._counters()
+
+    def _counters(self) -> dict[str, float]:
+        ratio = 100.0 * self.model_updates / max(1, self.steps)
+        counts = {"model_updates": self.model_updates, "ac_updates": self.ac_updates, "replay_ratio": ratio}
+        return counts | {"weights_version": self.version, "temperature": self.networks.log_temperature.exp().item()}
+
+    def _take_trials(self, index: int) -> None:
+        """Convert trials up to `index` that were not seen before."""
+        trials = self._replay.trials
+        while self._taken < len(trials) and trials[self._taken].meta.id.counter <= index:
+            trial = trials[self._taken]
+            self._trials.append(learner_trial(trial, self._config))
+            self.steps += len(trial) - int(trial.rows["first_in_episode"].sum())
+            self._taken += 1
+
+    def _set_rates(self, progress: float) -> None:
+        rates = self._config.learner
+        span = max(1e-9, rates.decay_until - rates.decay_from)
+        factor = 1.0 + (rates.decay_to - 1.0) * min(1.0, max(0.0, (progress - rates.decay_from) / span))
+        for name, optimizer in self._optimizers.items():
+            optimizer.param_groups[0]["lr"] = factor * (rates.model_rate if name == "model" else rates.sac_rate)
+
+    @contextlib.contextmanager
+    def _own_randomness(self) -> Iterator[None]:
+        with torch.random.fork_rng():
+            torch.set_rng_state(self._torch_rng)
+            yield
+            self._torch_rng = torch.get_rng_state()
+
+    def _draw(self, count: int) -> list[LearnerTrial]:
+        """Trials with replacement: a share of demonstrations, some relabelled to a port drawn at random."""
+        demos = [t for t in self._trials if t.demonstration]
+        own = [t for t in self._trials if not t.demonstration] or demos
+        share = self._config.learner.demonstration_share if demos else 0.0
+        pools = [demos if i < round(share * count) else own for i in range(count)]
+        return [self._maybe_relabelled(pool[self._rng.integers(len(pool))]) for pool in pools]
+
+    def _maybe_relabelled(self, trial: LearnerTrial) -> LearnerTrial:
+        if self._rng.random() >= self._config.learner.relabel:
+            return trial
+        task = self._config.task
+        port = int(self._rng.integers(trial.in_port.shape[1]))
+        return relabel(trial, port, task.horizon, task.episode_form == "end_on_success")
+
+    def update_model(self) -> dict[str, Tensor]:
+        """One step on the latent model's negative ELBO."""
+        learner, loss_weights = self._config.learner, self._config.loss
+        batch = make_batch(self._draw(learner.batch_trials), loss_weights.queries, self._rng, self._device)
+        loss, metrics = self.networks.model.loss(batch, loss_weights)
+        self._step("model", loss, self.networks.model)
+        self.model_updates += 1
+        return metrics
+
+    def _fill_cache(self) -> BeliefCache:
+        sac, trials = self._config.sac, self._draw(self._config.learner.cache_trials)
+        return BeliefCache(self.networks.model.filter, trials, sac.discount, sac.n_step, self._device)
+
+    def update_actor_critic(self, cache: BeliefCache, progress: float) -> dict[str, Tensor]:
+        """One step on critics, actor and temperature, on cached beliefs."""
+        nets, sac = self.networks, self._config.sac
+        batch = cache.sample(self._config.learner.batch_transitions)
+        temperature = nets.log_temperature.exp().detach()
+        target = critic_target(nets.target_critics, nets.actor, temperature, batch, sac.entropy_backup)
+        loss, critic_metrics = critic_loss(nets.critics, target, batch)
+        self._step("critics", loss, nets.critics)
+        cloning = sac.cloning_weight * max(0.0, 1.0 - progress / max(1e-9, sac.cloning_until))
+        nets.critics.requires_grad_(False)
+        loss, log_pi, actor_metrics = actor_loss(nets.actor, nets.critics, temperature, batch, cloning)
+        self._step("actor", loss, nets.actor)
+        nets.critics.requires_grad_(True)
+        self._step("temperature", temperature_loss(nets.log_temperature, log_pi, sac.target_entropy_per_action * ACTIONS))
+        polyak(nets.target_critics, nets.critics, sac.target_rate)
+        self.ac_updates += 1
+        average = min(sac.actor_average, (1.0 + self.ac_updates) / (10.0 + self.ac_updates))
+        polyak(nets.average_actor, nets.actor, 1.0 - average if sac.actor_average else 1.0)
+        return critic_metrics | actor_metrics
+
+    def _step(self, name: str, loss: Tensor, module: nn.Module | None = None) -> None:
+        optimizer = self._optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if module is not None:
+            nn.utils.clip_grad_norm_(module.parameters(), self._config.learner.grad_clip, foreach=True)
+        optimizer.step()
+
+    def weights(self) -> Weights:
+        """What the agent needs: belief filter and averaged actor."""
+        parts = {"filter": self.networks.model.filter, "actor": self.networks.average_actor}
+        tensors = {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
+        return Weights(tensors, max(0, self.version), self.trained_through, self._run, to_mapping(self._config))
+
+    def save(self, path: Path) -> None:
+        """Write the full state atomically: networks, optimizers, random states, counters. No pickle."""
+        tensors = {f"networks.{k}": v for k, v in self.networks.state_dict().items()}
+        for name, optimizer in self._optimizers.items():
+            tensors |= {f"optimizers.{name}.{k}": v for k, v in checkpoint.flatten_optimizer(optimizer).items()}
+        tensors["torch_rng"] = self._torch_rng
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        checkpoint.write(path, tensors, {"counters": counters, "rng": self._rng.bit_generator.state})
+
+    def load(self, path: Path) -> None:
+        """Go on from `save`; trials come from the replay.
+
+        Raises:
+            CheckpointError: where the file is damaged or from another architecture.
+        """
+        tensors, meta = checkpoint.read(path)
+        try:
+            self.networks.load_state_dict(checkpoint.under(tensors, "networks."))
+            for name, optimizer in self._optimizers.items():
+                checkpoint.restore_optimizer(optimizer, checkpoint.under(tensors, f"optimizers.{name}."))
+            self._torch_rng = tensors["torch_rng"]
+            self._rng.bit_generator.state = meta["rng"]
+            counters = {name: int(meta["counters"][name]) for name in _COUNTERS}
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise checkpoint.CheckpointError(f"{path} does not fit this config: {' '.join(str(error).split())[:300]}") from None
+        self._trials, self._taken = [], 0
+        self._take_trials(counters["trained_through"])
+        for name, value in counters.items():
+            setattr(self, name, value)
+
+
+_COUNTERS = ("trained_through", "version", "model_updates", "ac_updates", "steps", "first_update_step")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _report(on_progress: Progress | None, phase: str, current: int, total: int) -> None:
+    if on_progress is not None and (current % 25 == 0 or current == total):
+        on_progress(phase, current, total)

@@ -1,0 +1,161 @@
+"""Networks and distributions: image encoder and decoder, MLPs, diagonal and tanh-squashed Gaussians."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_LOG_TWO_PI = math.log(2.0 * math.pi)
+_MIN_STD = 1e-5
+_LOG_STD_RANGE = (-10.0, 2.0)
+
+
+def mlp(inputs: int, hidden: int, outputs: int, layers: int = 1, norm: bool = False) -> nn.Sequential:
+    """`layers` hidden layers with SiLU (and LayerNorm before it), then a linear output."""
+    parts: list[nn.Module] = []
+    for width in [inputs] + [hidden] * (layers - 1):
+        parts += [nn.Linear(width, hidden), *([nn.LayerNorm(hidden)] if norm else []), nn.SiLU()]
+    return nn.Sequential(*parts, nn.Linear(hidden, outputs))
+
+
+class ImageEncoder(nn.Module):
+    """(N, H, W, 3) uint8 → (N, features), by two non-overlapping convolutions.
+
+    H and W must be multiples of 8. A stride equal to the kernel makes the encoder cheap enough for a CPU; it learned
+    the insertion task (the fine position comes from the robot state).
+    """
+
+    def __init__(self, height: int, width: int, channels: int, features: int) -> None:
+        super().__init__()
+        if height % 8 or width % 8:
+            raise ValueError(f"the encoder needs an image size divisible by 8, got {height}x{width} [settings: sim.image_size, model.shrink]")
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(3, channels, 4, stride=4), nn.SiLU(),  # (H/4, W/4)
+            nn.Conv2d(channels, channels, 2, stride=2), nn.SiLU(),  # (H/8, W/8)
+        )  # fmt: skip
+        self.linear = nn.Linear(channels * (height // 8) * (width // 8), features)
+        self.norm = nn.LayerNorm(features)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 → (N, features) float32."""
+        x = image.permute(0, 3, 1, 2).float() / 255.0 - 0.5
+        x = self.convolutions(x.contiguous(memory_format=torch.channels_last)).flatten(1)
+        return F.silu(self.norm(self.linear(x)))
+
+
+class ImageDecoder(nn.Module):
+    """(N, inputs) → (N, H, W, 3) in [0, 1] scale, by an MLP: deconvolutions did not learn in a short budget."""
+
+    def __init__(self, inputs: int, height: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.shape = (height, width, 3)
+        self.layers = mlp(inputs, hidden, height * width * 3, layers=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs) → (N, H, W, 3)."""
+        image: Tensor = self.layers(x).unflatten(-1, self.shape) + 0.5
+        return image
+
+
+class Gaussian(nn.Module):
+    """A diagonal Gaussian given inputs: mean and std = softplus(s) + 1e-5 (MELD section 2.3)."""
+
+    def __init__(self, inputs: int, hidden: int, size: int) -> None:
+        super().__init__()
+        self.layers = mlp(inputs, hidden, 2 * size)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., inputs) → mean (..., size), std (..., size)."""
+        mean, raw = self.layers(x).chunk(2, dim=-1)
+        return mean, F.softplus(raw) + _MIN_STD
+
+
+def gaussian_kl(mean_q: Tensor, std_q: Tensor, mean_p: Tensor, std_p: Tensor) -> Tensor:
+    """KL(q || p) of diagonal Gaussians [nats], summed over the last dimension."""
+    ratio = (std_q / std_p).square()
+    shift = ((mean_q - mean_p) / std_p).square()
+    return 0.5 * (ratio + shift - 1.0 - ratio.log()).sum(dim=-1)
+
+
+def tanh_gaussian_log_prob(mean: Tensor, log_std: Tensor, pre_squash: Tensor) -> Tensor:
+    """log-density of a = tanh(u), u ~ N(mean, std²), summed over the last dimension.
+
+    log N(u) - sum log(1 - tanh² u), the latter as 2 (log 2 - u - softplus(-2u)), which does not overflow.
+    """
+    normal = -0.5 * (((pre_squash - mean) * (-log_std).exp()).square() + _LOG_TWO_PI) - log_std
+    squash = 2.0 * (math.log(2.0) - pre_squash - F.softplus(-2.0 * pre_squash))
+    return (normal - squash).sum(dim=-1)
+
+
+class Actor(nn.Module):
+    """π(a|b): a tanh-squashed Gaussian over actions in [-1, 1]."""
+
+    def __init__(self, belief: int, hidden: int, actions: int) -> None:
+        super().__init__()
+        self.layers = mlp(belief, hidden, 2 * actions, layers=2, norm=True)
+
+    def forward(self, belief: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., D) → mean and log std before the squash, each (..., A)."""
+        mean, raw = self.layers(belief).chunk(2, dim=-1)
+        low, high = _LOG_STD_RANGE
+        return mean, low + 0.5 * (high - low) * (torch.tanh(raw * 0.2 + 0.4) + 1.0)
+
+    def sample(self, belief: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Action (..., A) and its log-probability (...), by reparametrisation; `noise` replaces N(0, 1) draws."""
+        return self.squash(*self(belief), noise)
+
+    @staticmethod
+    def squash(mean: Tensor, log_std: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Like `sample`, from the parameters."""
+        noise = torch.randn_like(mean) if noise is None else noise
+        pre_squash = mean + log_std.exp() * noise
+        return torch.tanh(pre_squash), tanh_gaussian_log_prob(mean, log_std, pre_squash)
+
+
+class EnsembleLinear(nn.Module):
+    """E linear layers side by side: (E, B, inputs) → (E, B, outputs) in one call."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(E, B, inputs) → (E, B, outputs)."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class EnsembleNorm(nn.Module):
+    """LayerNorm with weights of its own for each ensemble member."""
+
+    def __init__(self, members: int, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(members, 1, size))
+        self.bias = nn.Parameter(torch.zeros(members, 1, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(E, B, size) → (E, B, size)."""
+        return F.layer_norm(x, x.shape[-1:]) * self.weight + self.bias
+
+
+class Critics(nn.Module):
+    """An ensemble Q_i(b, a) with LayerNorm."""
+
+    def __init__(self, belief: int, actions: int, hidden: int, members: int) -> None:
+        super().__init__()
+        self.members = members
+        self.layers = nn.Sequential(
+            EnsembleLinear(members, belief + actions, hidden), EnsembleNorm(members, hidden), nn.SiLU(),
+            EnsembleLinear(members, hidden, hidden), EnsembleNorm(members, hidden), nn.SiLU(),
+            EnsembleLinear(members, hidden, 1),
+        )  # fmt: skip
+
+    def forward(self, belief: Tensor, action: Tensor) -> Tensor:
+        """(B, D), (B, A) → (E, B)."""
+        x = torch.cat([belief, action], dim=-1).expand(self.members, -1, -1)
+        q: Tensor = self.layers(x).squeeze(-1)
+        return q

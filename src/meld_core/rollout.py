@@ -1,0 +1,119 @@
+"""Trials in this process: simulated bench, detector, gate and driver in one loop. The same data path as over ROS."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+
+from meld_core.agent import Agent
+from meld_core.config import Config
+from meld_core.driver import Driver
+from meld_core.rewards import make_detector
+from meld_core.robot import MotionGate
+from meld_core.schedule import TrialPlan
+from meld_core.sim.robot import SimRobot
+from meld_core.tasks import Task
+from meld_core.types import Observation, RobotState, Trial, TrialMeta
+from meld_core.weights import Weights
+
+SENDER = "rollout"
+
+
+class Bench:
+    """A simulated robot behind its gate, with cameras and reward detector: action in, observation out."""
+
+    def __init__(self, config: Config) -> None:
+        self._robot = SimRobot(config)
+        self._detector = make_detector(config.reward)
+        self._gate = MotionGate(self._robot, config.gate, config.robot)
+        self._state: RobotState | None = None
+
+    def __enter__(self) -> Bench:
+        self._robot.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self._robot.close()
+
+    def set_task(self, task: Task) -> None:
+        """Prepare the bench for a task."""
+        self._robot.set_task(task)
+
+    def reset(self) -> tuple[Observation, dict[str, float]]:
+        """Arm to its start pose. Returns the first observation of an episode and the recorded extras."""
+        self._robot.reset()
+        self._detector.reset()
+        return self._observe()
+
+    def step(self, action: np.ndarray) -> tuple[Observation, np.ndarray, dict[str, float]]:
+        """One control period. Returns the next observation, the executed action, and the recorded extras."""
+        assert self._state is not None, "reset before step"
+        executed = self._gate.command(action, self._state.stamp, SENDER, self._state).executed
+        self._robot.wait()
+        observation, extras = self._observe()
+        return observation, executed, extras
+
+    def _observe(self) -> tuple[Observation, dict[str, float]]:
+        self._state = state = self._robot.observe()
+        frames = self._robot.views()
+        reward = self._detector(frames, state)
+        return Observation(frames["policy"].pixels, state, reward, state.stamp), self._robot.truth()
+
+
+class MemorySink:
+    """Keeps the open trial in memory; for trials that nobody will learn from."""
+
+    def __init__(self) -> None:
+        self._episodes: list[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]] = []
+
+    def add_episode(
+        self, meta: TrialMeta, episode: int, rows: Mapping[str, np.ndarray], extras: Mapping[str, np.ndarray]
+    ) -> None:
+        """Keep one closed episode."""
+        self._episodes.append((rows, extras))
+
+    def close_trial(self, meta: TrialMeta) -> Trial | None:
+        """Join the closed episodes; None where there are none."""
+        episodes, self._episodes = self._episodes, []
+        if not episodes:
+            return None
+        rows, extras = ({k: np.concatenate([e[i][k] for e in episodes]) for k in episodes[0][i]} for i in (0, 1))
+        return Trial(meta, rows, extras)
+
+
+def run_trial(bench: Bench, driver: Driver, plan: TrialPlan) -> None:
+    """One trial: K episodes of one task. The driver records it."""
+    bench.set_task(plan.task)
+    driver.begin_trial(plan)
+    while not driver.trial_over:
+        observation, extras = bench.reset()
+        action = driver.tick(observation, None, extras)
+        while action is not None:
+            observation, executed, extras = bench.step(action)
+            action = driver.tick(observation, executed, extras)
+
+
+def collect(
+    config: Config,
+    weights: Weights | None,
+    plans: Iterable[TrialPlan],
+    clear_belief: bool = False,
+    on_trial: Callable[[Trial], None] | None = None,
+) -> Iterator[Trial]:
+    """Run trials with fixed weights (None: the untrained agent) and yield them; nothing is written."""
+    agent = Agent(config)
+    if weights is not None:
+        agent.load(weights)
+    driver = Driver(config, agent, MemorySink(), run="evaluation", boot="0" * 32)
+    driver.clear_belief = clear_belief
+    with Bench(config) as bench:
+        for plan in plans:
+            run_trial(bench, driver, plan)
+            assert driver.last_trial is not None
+            if on_trial is not None:
+                on_trial(driver.last_trial)
+            yield driver.last_trial
