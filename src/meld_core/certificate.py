@@ -16,7 +16,6 @@ from meld_core.config import Config
 from meld_core.files import write_atomic
 from meld_core.intervals import paired_difference, wilson
 from meld_core.scoring import Evaluation
-from meld_core.tasks import make_tasks
 
 SCHEMA = "meld_ros/certificate/1"
 MEASURES = ("success", "first_attempt")
@@ -101,7 +100,7 @@ def make_certificate(
         "git_commit": commit,
         "git_dirty": dirty,
         "command": command,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 
 

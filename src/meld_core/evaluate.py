@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from meld_core.certificate import CONTROLS, first_learner_update, make_certificate, write_certificate
-from meld_core.config import Config, load_config
+from meld_core.certificate import first_learner_update, make_certificate, write_certificate
+from meld_core.config import Config
 from meld_core.evaluation_workers import EvaluationError, Job, collect_in_processes
 from meld_core.metrics import read_rows
-from meld_core.plots import plot_run
+from meld_core.plots import LEARNING_CURVE, plot_run
 from meld_core.report import write_report
 from meld_core.run_folder import RunFolder
 from meld_core.schedule import held_out_plans
@@ -36,6 +37,7 @@ def evaluate(
     weights: Weights | None,
     trials: int,
     task_seed: int,
+    *,
     clear_belief: bool = False,
     processes: int = 2,
     on_trial: OnTrial | None = None,
@@ -83,3 +85,116 @@ def evaluate(
         trained_through_trial=-1 if weights is None else weights.trained_through_trial,
         scores=tuple(scores[index] for index in range(trials)),
     )
+
+
+def evaluate_run(
+    folder: RunFolder,
+    command: str,
+    process_ids: Mapping[str, int] | None = None,
+    on_progress: OnProgress | None = None,
+    collect: str = ROLLOUT,
+) -> Path:
+    """Evaluate the final weights of a run on held-out tasks, beside its controls, and write all that is shown of it.
+
+    Writes `certificate.json`, `learning_curve.png`, `videos/held_out.*` and `report.html`.
+
+    Args:
+        folder: The run.
+        command: How this was started, for the certificate.
+        process_ids: Name → process id of everything that took part.
+        on_progress: Told after every finished trial.
+        collect: Where trials come from, 'module:function'.
+
+    Returns:
+        Path of the certificate.
+
+    Raises:
+        RunError: where there is no such run.
+        EvaluationError: where it has no weights yet, or a worker fails.
+    """
+    config = folder.open().read_config()
+    weights = final_weights(folder)
+    filmed = FilmedTrials(config.eval.video_trials)
+    evaluations = _evaluate_all(config, weights, filmed, on_progress, collect)
+    trials = read_rows(folder.path, "trial")
+    certificate = make_certificate(
+        evaluations.pop("trained"),
+        config,
+        command=command,
+        process_ids=process_ids,
+        controls=evaluations,
+        first_learner_update_step=first_learner_update(trials, read_rows(folder.path, "learner")),
+    )
+    write_certificate(certificate, folder.certificate)
+    picture = plot_run(trials, certificate, folder.path / LEARNING_CURVE)
+    video = write_video(filmed.in_order(), folder.videos / "held_out", config) if config.eval.video_trials else None
+    write_report(folder.report, folder.name, certificate, picture, video)
+    return folder.certificate
+
+
+def final_weights(folder: RunFolder) -> Weights:
+    """The newest weights of a run. Raises EvaluationError where it has none."""
+    weights = latest_weights(folder.weights) if folder.weights.is_dir() else None
+    if weights is None:
+        raise EvaluationError(f"run {folder.path} holds no weights yet; train it first (`meld train --resume`)")
+    return weights
+
+
+class FilmedTrials:
+    """Keeps the first few tasks' trials for the video; an `OnTrial`."""
+
+    def __init__(self, trials: int) -> None:
+        self._wanted = trials
+        self._trials: dict[int, Trial] = {}
+
+    def __call__(self, index: int, trial: Trial) -> None:
+        if index < self._wanted:
+            self._trials[index] = trial
+
+    def in_order(self) -> list[Trial]:
+        """The kept trials, by task."""
+        return [self._trials[index] for index in sorted(self._trials)]
+
+
+def _evaluate_all(
+    config: Config, weights: Weights, filmed: FilmedTrials, on_progress: OnProgress | None, collect: str
+) -> dict[str, Evaluation]:
+    """'trained' and, unless switched off, the controls: all on the same tasks."""
+    settings = config.eval
+    candidates: dict[str, Candidate] = {"trained": Candidate(weights, settings.clear_belief, settings.greedy, filmed)}
+    if settings.baselines and not settings.clear_belief:
+        # a greedy untrained actor stands almost still, which would be too easy to beat: it acts with samples
+        candidates["untrained"] = Candidate(None, clear_belief=False, greedy=False)
+        candidates["belief_cleared"] = Candidate(weights, clear_belief=True, greedy=settings.greedy)
+    finished, total = itertools.count(1), len(candidates) * settings.trials
+
+    def run(candidate: Candidate) -> Evaluation:
+        def count(index: int, trial: Trial) -> None:
+            if candidate.on_trial is not None:
+                candidate.on_trial(index, trial)
+            if on_progress is not None:
+                on_progress("evaluation", next(finished), total)
+
+        return evaluate(
+            config,
+            candidate.weights,
+            settings.trials,
+            settings.task_seed,
+            clear_belief=candidate.clear_belief,
+            processes=settings.processes,
+            on_trial=count,
+            greedy=candidate.greedy,
+            collect=collect,
+        )
+
+    return {name: run(candidate) for name, candidate in candidates.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """Who is evaluated, and how it acts."""
+
+    weights: Weights | None
+    clear_belief: bool
+    greedy: bool
+    on_trial: OnTrial | None = None

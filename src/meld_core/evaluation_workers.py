@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
 import multiprocessing
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
@@ -49,7 +50,7 @@ class Job:
         """Every `workers`-th plan, starting with number `worker`."""
         return dataclasses.replace(self, plans=self.plans[worker::workers])
 
-    def run(self) -> Iterator[Trial]:
+    def run(self) -> Generator[Trial, None, None]:
         """Run the plans in order, on one torch thread."""
         module, _, function = self.collect.partition(":")
         collect: Collect = getattr(importlib.import_module(module), function)
@@ -62,7 +63,7 @@ class Job:
             torch.set_num_threads(before)
 
 
-def collect_in_processes(job: Job, processes: int) -> Iterator[tuple[int, Trial]]:
+def collect_in_processes(job: Job, processes: int) -> Generator[tuple[int, Trial], None, None]:
     """Run a job in worker processes of one torch thread each, or in this one where `processes` is 1.
 
     Yields:
@@ -72,9 +73,11 @@ def collect_in_processes(job: Job, processes: int) -> Iterator[tuple[int, Trial]
         EvaluationError: where a worker fails or dies.
     """
     workers = min(processes, len(job.plans))
-    if workers <= 1:
-        return ((i, trial) for i, trial in enumerate(job.run()))
-    return _gather(job, workers)
+    if workers > 1:
+        yield from _gather(job, workers)
+        return
+    with contextlib.closing(job.run()) as trials:
+        yield from enumerate(trials)
 
 
 def _gather(job: Job, workers: int) -> Iterator[tuple[int, Trial]]:

@@ -127,10 +127,13 @@ def plain(value: Any) -> Any:
 def _scalars(kind: str, row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """(name, value) of every number in a row; list elements are named by episode, counted from 1."""
     for name, value in row.items():
-        parts = [(f"_episode_{i}", part) for i, part in enumerate(value, 1)] if isinstance(value, list) else [("", value)]
-        for suffix, part in parts:
+        base = name if "/" in name else f"{kind}/{name}"
+        parts = {base: value}
+        if isinstance(value, list):
+            parts = {f"{base}_episode_{i}": part for i, part in enumerate(value, 1)}
+        for label, part in parts.items():
             if isinstance(part, int | float) and name != "time":
-                yield (name if "/" in name else f"{kind}/{name}") + suffix, float(part)
+                yield label, float(part)
 
 
 class Tail:
@@ -170,7 +173,7 @@ def newest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per trial, the later one; rows without a trial all stay."""
     kept: dict[object, dict[str, Any]] = {}
     for position, row in enumerate(rows):
-        kept[row["trial"] if "trial" in row else ("row", position)] = row
+        kept[row.get("trial", ("row", position))] = row
     return list(kept.values())
 
 
