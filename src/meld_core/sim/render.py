@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import importlib
@@ -165,6 +166,7 @@ class GlRenderer:
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + 20)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = quality.shadows > 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        atexit.register(self.close)  # left open, the context complains when the interpreter takes EGL down
         self._option = mujoco.MjvOption()
         self._perturbation = mujoco.MjvPerturb()
         self._camera = mujoco.MjvCamera()
@@ -195,6 +197,7 @@ class GlRenderer:
     def close(self) -> None:
         """Free the context. Safe to call twice."""
         if self._gl is not None:
+            atexit.unregister(self.close)
             self._gl.make_current()
             self._context.free()
             self._gl.free()
@@ -205,17 +208,17 @@ class WarpRenderer:
     """Ray tracing on the CPU by mujoco-warp: needs no graphics library at all."""
 
     def __init__(self, model: Any) -> None:
-        import mujoco_warp
         import warp
 
-        warp.config.quiet = True
-        warp.config.log_level = warp.LOG_ERROR
+        warp.config.log_level = warp.LOG_ERROR  # else it tells of a missing CUDA driver
+        import mujoco_warp
+
         self._api, self._warp, self._mj = mujoco_warp, warp, model
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
         with warp.ScopedDevice("cpu"):
             self._model, self._data = mujoco_warp.put_model(model), mujoco_warp.put_data(model, data)
-        self._contexts: dict[View, Any] = {}
+        self._contexts: dict[tuple[View, ...], Any] = {}
 
     def render(self, data: Any, views: Sequence[View]) -> list[np.ndarray]:
         """One (size, size, 3) uint8 picture per view."""
@@ -224,23 +227,40 @@ class WarpRenderer:
         for name in ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir"):
             target = getattr(self._data, name)
             target.assign(np.asarray(getattr(data, name), np.float32).reshape(target.numpy().shape))
+        pictures: dict[View, np.ndarray] = {}
         with self._warp.ScopedDevice("cpu"):
-            return [self._picture(view) for view in views]
+            for group in {view.group: None for view in views}:
+                pictures |= self._trace(tuple(dict.fromkeys(view for view in views if view.group == group)))
+        return [pictures[view] for view in views]
 
-    def _picture(self, view: View) -> np.ndarray:
-        context = self._contexts.get(view) or self._new_context(view)
+    def _trace(self, views: tuple[View, ...]) -> dict[View, np.ndarray]:
+        """Views that draw the same geom groups, in one pass."""
+        context = self._contexts.get(views) or self._new_context(views)
         self._api.refit_bvh(self._model, self._data, context)
         self._api.render(self._model, self._data, context)
-        packed = context.rgb_data.numpy()[0].reshape(view.size, view.size)
-        return np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], axis=-1).astype(np.uint8)
+        packed = context.rgb_data.numpy()[0].astype("<u4").view(np.uint8).reshape(-1, 4)[:, 2::-1]  # 0xAARRGGBB
+        order = sorted(views, key=self._camera_number)  # as the context lays out its cameras
+        ends = np.cumsum([view.size**2 for view in order])[:-1]
+        parts = zip(order, np.split(packed, ends), strict=True)
+        return {view: np.ascontiguousarray(part.reshape(view.size, view.size, 3)) for view, part in parts}
 
-    def _new_context(self, view: View) -> Any:
-        groups = [0, 1, 2] if view.group is None else [0, 1, 2, view.group]
-        self._contexts[view] = self._api.create_render_context(
-            self._mj, 1, (view.size, view.size), True, False, False,
-            enabled_geom_groups=groups, cam_active=[view.camera], render_skybox=True,
+    def _camera_number(self, view: View) -> int:
+        return int(self._mj.camera(view.camera).id)
+
+    def _new_context(self, views: tuple[View, ...]) -> Any:
+        order = sorted(views, key=self._camera_number)
+        extra = order[0].group
+        self._contexts[views] = self._api.create_render_context(
+            self._mj,
+            cam_res=[(view.size, view.size) for view in order],
+            render_rgb=True,
+            render_depth=False,
+            render_seg=False,
+            enabled_geom_groups=[0, 1, 2] if extra is None else [0, 1, 2, extra],
+            cam_active=[view.camera for view in order],
+            render_skybox=True,
         )
-        return self._contexts[view]
+        return self._contexts[views]
 
     def close(self) -> None:
         """Drop the model. Safe to call twice."""

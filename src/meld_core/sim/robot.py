@@ -166,7 +166,8 @@ class SimRobot:
         ramp = max(1, round(_RAMP / self._config.sim.timestep))
         for done in range(0, total, ramp):
             count = min(ramp, total - done)
-            data.ctrl[:] = start + (self._goal - start) * ((done + count) / total)
+            share = 0.5 - 0.5 * np.cos(np.pi * (done + count) / total)
+            data.ctrl[:] = start + (self._goal - start) * share
             mujoco.mj_step(model, data, count)
         self._stamp += self._period
         self._see()

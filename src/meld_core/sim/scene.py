@@ -33,23 +33,25 @@ def scene_xml(config: Config) -> str:
   <compiler angle="radian"/>
   <option timestep="{config.sim.timestep}" integrator="implicitfast" cone="elliptic" noslip_iterations="0"/>
   <visual>
-    <headlight ambient="0.35 0.35 0.35" diffuse="0.25 0.25 0.25" specular="0 0 0"/>
+    <headlight ambient="0.36 0.36 0.36" diffuse="0 0 0" specular="0 0 0"/>
     <map znear="0.02" zfar="20"/>
   </visual>
   <statistic center="{x} {y} {z}" extent="1"/>{DEFAULTS}
   <asset>{MATERIALS}
     <texture name="sky" type="skybox" builtin="gradient" rgb1="0.80 0.86 0.92" rgb2="0.48 0.56 0.66" width="64" height="384"/>
     <texture name="table" type="2d" builtin="checker" rgb1="0.72 0.58 0.44" rgb2="0.66 0.52 0.39" width="128" height="128"/>
-    <material name="table" texture="table" texrepeat="12 12" texuniform="false" specular="0.05" reflectance="0"/>
-    <material name="box" rgba="0.78 0.78 0.75 1" specular="0"/>
-    <material name="side" rgba="0.60 0.62 0.64 1" specular="0"/>
+    <material name="table" texture="table" texrepeat="12 12" texuniform="false" specular="0" reflectance="0"/>
+    <material name="box" rgba="0.86 0.86 0.83 1" specular="0"/>
+    <material name="side" rgba="0.66 0.68 0.71 1" specular="0"/>
     <material name="hole" rgba="0.05 0.05 0.06 1" specular="0"/>
     <material name="led_dark" rgba="0.10 0.16 0.11 1" specular="0.1"/>
     <material name="led_lit" rgba="0.08 1 0.25 1" emission="1" specular="0"/>
   </asset>
   <worldbody>
-    <light pos="{x + 0.3} {y + 0.3} 1.2" dir="-0.25 -0.25 -1" type="directional" diffuse="0.55 0.55 0.55"
-      specular="0.2 0.2 0.2" castshadow="true"/>
+    <light pos="{x + 0.3} {y + 0.3} 1.2" dir="-0.25 -0.25 -1" type="directional" diffuse="0.52 0.52 0.52"
+      specular="0.1 0.1 0.1" castshadow="true"/>
+    <light pos="{x - 0.5} {y - 0.4} 1.0" dir="0.7 0.5 -0.8" type="directional" diffuse="0.20 0.20 0.20"
+      specular="0 0 0" castshadow="false"/>
     <geom name="table" class="standing" type="box" material="table" size="0.6 0.6 0.02" pos="0.2 0 -0.02"/>
     <camera name="external" mode="fixed" pos="{x + 0.34} {y} {z + 0.30}" xyaxes="0 1 0 -0.64 0 0.80" fovy="29"/>
     {arm_bodies()}
