@@ -1,14 +1,27 @@
-"""What any arm and any camera must do: the contracts that simulation, hardware and fakes share."""
+"""What any arm and any camera must do, and the MotionGate: the last word on every motion.
+
+The gate is software. It replaces no hardware emergency stop.
+"""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import enum
+import threading
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
+from meld_core.config import GateConfig, RobotConfig
+from meld_core.state_watch import StateWatch
 from meld_core.tasks import Task
 from meld_core.types import Frame, RobotState
+
+_EXECUTED_AS_HOLD = ("action", "robot_state")
+"""Kinds of refusal that use up the control period: the right sender answered the right observation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +69,7 @@ class Robot(Protocol):
         """End the control period: simulation steps, an arm sleeps."""
 
     def hold(self) -> None:
-        """Actively hold the position, torque on."""
+        """Actively hold the position, torque on. May be called from any thread, also during `reset` and `wait`."""
 
     def close(self) -> None:
         """Park and let go of the device; never drops the arm. Safe to call twice."""
@@ -67,3 +80,217 @@ class Camera(Protocol):
 
     def read(self) -> Frame:
         """The newest picture. Raises RuntimeError if it is stale or frozen."""
+
+
+class GateState(enum.Enum):
+    """Who may move the arm."""
+
+    HOLD = "HOLD"
+    """Nobody: the arm holds its position until the next reset."""
+    POLICY = "POLICY"
+    TELEOP = "TELEOP"
+    RESET = "RESET"
+    """The robot itself, on its way to the start pose."""
+    STOPPED = "STOPPED"
+    """Nobody, and only `clear_stop` ends it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the gate made of a command."""
+
+    executed: np.ndarray
+    """(3,) float32 in [-1, 1]: the action to learn from; zeros where the command was refused."""
+    accepted: bool
+    kind: str = ""
+    """Key of `MotionGate.counters` where the command was refused."""
+    reason: str = ""
+    """One sentence where the command was refused."""
+
+    @property
+    def uses_period(self) -> bool:
+        """Whether the control period passes: the command was accepted, or is executed as hold.
+
+        A late, doubled or foreign command is no command of this period.
+        """
+        return self.accepted or self.kind in _EXECUTED_AS_HOLD
+
+
+class MotionGate:
+    """Alone calls `Robot.apply`: refuses what is wrong, clamps what is too far, holds when in doubt.
+
+    A command authorises one bounded displacement. In lockstep its stamp must be the current step's; in realtime it
+    must be recent and newer than the last one, and it expires. The first sender of a command owns the gate until its
+    lease ends (`policy_lost`, or the expiry of its command).
+    """
+
+    def __init__(
+        self, robot: Robot, config: GateConfig, robot_config: RobotConfig, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._robot, self._config, self._clock = robot, config, clock
+        self._lockstep = robot_config.mode == "lockstep"
+        self._lock = threading.RLock()
+        self.state = GateState.HOLD
+        self.reason = "no reset yet"
+        """Why the gate is in its state, one sentence."""
+        self.counters: collections.Counter[str] = collections.Counter()
+        """Refusals by kind (state, robot_state, sender, stale, future, repeated, action), and `clamped`, `expired`,
+        `implausible_state`, `lagging_state`."""
+        self._owner: str | None = None
+        self._last_stamp = -1
+        self._expires = float("inf")
+        self._watch = StateWatch(config, robot.limits.joint_names, self.counters)
+
+    @property
+    def owner(self) -> str | None:
+        """Who commands now."""
+        return self._owner
+
+    def reset(self, opens: GateState = GateState.POLICY) -> None:
+        """Bring the arm to its start pose, then let `opens` (POLICY or TELEOP) command it.
+
+        Raises:
+            RuntimeError: where the gate is STOPPED, or the robot cannot reset (it holds then).
+        """
+        with self._lock:
+            if self.state is GateState.STOPPED:
+                raise RuntimeError(f"the arm is STOPPED ({self.reason}); call clear_stop first")
+            self._enter(GateState.RESET, "on the way to the start pose")
+        try:
+            self._robot.reset()
+        except Exception as error:
+            self.hold(f"reset failed: {error}")
+            raise
+        with self._lock:
+            self._watch.forget()
+            if self.state is GateState.RESET:  # else it was stopped or the policy was lost meanwhile
+                self._enter(opens, "")
+
+    def command(self, action: np.ndarray, stamp: int, sender: str, state: RobotState) -> Verdict:
+        """Judge one command and start its control period; a refused one executes as hold.
+
+        Args:
+            action: (3,) float32 in [-1, 1], tool displacement along base_link's axes in units of `limits.step_size`.
+            stamp: Stamp of the observation that it answers [ns].
+            sender: Who commands.
+            state: Newest measured state; in lockstep that of the current step.
+        """
+        with self._lock:
+            self.watch(state)
+            refusal = self._refusal(action, stamp, sender, state.stamp)
+            if refusal:
+                return self._refuse(*refusal)
+            self._owner, self._last_stamp = sender, stamp
+            command = self._clamp(action, state.tool_position)
+            try:
+                executed = np.asarray(self._robot.apply(command), dtype=np.float32)
+            except RuntimeError as error:
+                self.stop(f"the robot failed: {error}")
+                return self._refuse("robot_state", self.reason)
+            self.counters["clamped"] += int(not np.array_equal(executed, action))
+            self._watch.target = state.tool_position + executed.astype(np.float64) * self._robot.limits.step_size
+            self._expires = self._clock() + self._config.expiry_periods * self._robot.limits.control_period
+            return Verdict(executed, True)
+
+    def _refuse(self, kind: str, reason: str) -> Verdict:
+        self.counters[kind] += 1
+        if kind in _EXECUTED_AS_HOLD:
+            self._robot.hold()
+            self._watch.target = None
+        return Verdict(np.zeros(3, np.float32), False, kind, reason)
+
+    def _refusal(self, action: np.ndarray, stamp: int, sender: str, now: int) -> tuple[str, str] | None:
+        """Kind and sentence of the first thing that is wrong with a command."""
+        if self.state not in (GateState.POLICY, GateState.TELEOP):
+            return "state", f"the arm is in {self.state.value} ({self.reason}) and takes no command"
+        if self._owner is not None and sender != self._owner:
+            return "sender", f"'{sender}' commands while '{self._owner}' owns the arm"
+        wrong_stamp = _wrong_stamp(stamp, now, self._last_stamp, self._lockstep, self._config)
+        if wrong_stamp or self._watch.plausible:
+            return wrong_stamp or _wrong_action(action)
+        return "robot_state", "the measured state is not plausible"
+
+    def _clamp(self, action: np.ndarray, tool: np.ndarray) -> np.ndarray:
+        """Into [-1, 1] and the workspace box less its margin; components that fit stay bit for bit."""
+        limits, margin = self._robot.limits, self._config.workspace_margin
+        command = np.clip(action, np.float32(-1), np.float32(1))
+        wanted = tool + command.astype(np.float64) * limits.step_size
+        target = np.clip(wanted, limits.workspace_lower + margin, limits.workspace_upper - margin)
+        inside = np.clip((target - tool) / limits.step_size, -1.0, 1.0)
+        clamped: np.ndarray = np.where(target == wanted, command, inside).astype(np.float32)
+        return clamped
+
+    def watch(self, state: RobotState) -> bool:
+        """Look at a measured state, once per stamp; whether it is plausible. May stop the arm (see `StateWatch`)."""
+        with self._lock:
+            reason = self._watch.look(state)
+            if reason:
+                self.stop(reason)
+            return self._watch.plausible
+
+    def expire(self) -> bool:
+        """Realtime: hold when the last command is older than `gate.expiry_periods`, and free the gate; whether it did.
+
+        Time is the steady clock's, so that no jump of the system's clock prolongs a command.
+        """
+        with self._lock:
+            if self._lockstep or self._clock() < self._expires:
+                return False
+            self.counters["expired"] += 1
+            self._release()
+            self._robot.hold()
+            return True
+
+    def policy_lost(self, reason: str = "the policy was lost") -> None:
+        """The owner's lease ended: hold until the next reset."""
+        self.hold(reason)
+
+    def hold(self, reason: str) -> None:
+        """Hold the position until the next reset. A stop stays a stop."""
+        with self._lock:
+            if self.state is not GateState.STOPPED:
+                self._enter(GateState.HOLD, reason)
+                self._robot.hold()
+
+    def stop(self, reason: str) -> None:
+        """Hold the position until `clear_stop`. May be called from any thread."""
+        with self._lock:
+            if self.state is not GateState.STOPPED:
+                self._enter(GateState.STOPPED, reason)
+            self._robot.hold()
+
+    def clear_stop(self) -> None:
+        """Leave STOPPED for HOLD; motion begins only with the next reset."""
+        with self._lock:
+            if self.state is GateState.STOPPED:
+                self._watch.forget()
+                self._enter(GateState.HOLD, "the stop was cleared")
+
+    def _enter(self, state: GateState, reason: str) -> None:
+        self.state, self.reason = state, reason
+        self._release()
+
+    def _release(self) -> None:
+        self._owner, self._watch.target = None, None
+        self._expires = float("inf")
+
+
+def _wrong_stamp(stamp: int, now: int, last: int, lockstep: bool, config: GateConfig) -> tuple[str, str] | None:
+    age = (now - stamp) * 1e-9
+    oldest, newest = (0.0, 0.0) if lockstep else (config.max_age, config.max_future)
+    if age > oldest:
+        return "stale", f"the command answers an observation of {age:.3f} s ago, at most {oldest} s is allowed"
+    if -age > newest:
+        return "future", f"the command answers an observation {-age:.3f} s in the future, at most {newest} s is allowed"
+    if not lockstep and stamp <= last:
+        return "repeated", "the command answers no newer observation than the one before it"
+    return None
+
+
+def _wrong_action(action: np.ndarray) -> tuple[str, str] | None:
+    if not isinstance(action, np.ndarray) or action.dtype != np.float32 or action.shape != (3,):
+        got = f"{action.dtype}{action.shape}" if isinstance(action, np.ndarray) else type(action).__name__
+        return "action", f"an action is float32(3,), got {got}"
+    if not np.isfinite(action).all():
+        return "action", f"an action is 3 finite numbers, got {action.tolist()}"
+    return None

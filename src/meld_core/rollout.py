@@ -45,7 +45,7 @@ class Bench:
 
     def reset(self) -> tuple[Observation, dict[str, float]]:
         """Arm to its start pose. Returns the first observation of an episode and the recorded extras."""
-        self._robot.reset()
+        self._gate.reset()
         self._detector.reset()
         return self._observe()
 

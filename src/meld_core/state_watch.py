@@ -1,0 +1,78 @@
+"""StateWatch: whether measured states are plausible, and whether the tool follows its target."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+
+from meld_core.config import GateConfig
+from meld_core.types import RobotState
+
+_IMPLAUSIBLE_SAMPLES = 3
+"""So many implausible states in a row stop the arm: some drivers go on publishing freshly stamped nonsense."""
+
+
+class StateWatch:
+    """Looks at every measured state once, by its stamp."""
+
+    def __init__(self, config: GateConfig, joint_names: tuple[str, ...], counters: collections.Counter[str]) -> None:
+        self._config, self._joint_names, self._counters = config, joint_names, counters
+        self.forget()
+
+    def forget(self) -> None:
+        """The arm was moved by others: the next state is judged by itself."""
+        self.target: np.ndarray | None = None
+        """Where the tool should be, (3,) [m] in base_link; None while nothing is commanded."""
+        self._reference: RobotState | None = None
+        self._seen: int | None = None
+        self._implausible = 0
+        self._lagging_since: int | None = None
+
+    @property
+    def plausible(self) -> bool:
+        """Whether the newest state was plausible."""
+        return self._implausible == 0
+
+    def look(self, state: RobotState) -> str:
+        """Judge a state. Returns the reason to stop the arm, or ''.
+
+        The third implausible state in a row is such a reason, and a tool that lags its target for
+        `gate.tracking_patience`.
+        """
+        if state.stamp == self._seen:
+            return ""
+        self._seen = state.stamp
+        problem = self._problem(state)
+        if problem:
+            self._implausible += 1
+            self._counters["implausible_state"] += 1
+            return problem if self._implausible >= _IMPLAUSIBLE_SAMPLES else ""
+        self._implausible, self._reference = 0, state
+        return self._lag(state)
+
+    def _problem(self, state: RobotState) -> str:
+        if not all(np.isfinite(array).all() for array in (state.joints, state.velocities, state.tool_position)):
+            return "the measured state is not finite numbers"
+        if self._reference is None:
+            return ""
+        jumps = np.abs(state.joints - self._reference.joints)
+        worst = int(jumps.argmax())
+        if jumps[worst] <= self._config.max_joint_jump:
+            return ""
+        return (
+            f"joint '{self._joint_names[worst]}' jumped by {jumps[worst]:.2f} rad between two states, "
+            f"more than gate.max_joint_jump = {self._config.max_joint_jump} rad"
+        )
+
+    def _lag(self, state: RobotState) -> str:
+        lag = 0.0 if self.target is None else float(np.linalg.norm(state.tool_position - self.target))
+        if lag <= self._config.max_tracking_error:
+            self._lagging_since = None
+            return ""
+        self._counters["lagging_state"] += 1
+        if self._lagging_since is None:
+            self._lagging_since = state.stamp
+        if (state.stamp - self._lagging_since) * 1e-9 < self._config.tracking_patience:
+            return ""
+        return f"the tool is {lag:.3f} m from its target, more than gate.max_tracking_error for gate.tracking_patience"
