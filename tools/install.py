@@ -27,7 +27,9 @@ ROS_PYTHONS = ((3, 10), (3, 11), (3, 12), (3, 13))
 def main() -> int:
     """Install; 0 where the environment is ready."""
     if sys.version_info < (3, 10):  # noqa: UP036 - a person's old Python is what this line is for
-        return fail(f"python3 is {platform.python_version()}; meld_ros needs Python 3.10 or newer (make PYTHON=python3.12)")
+        return fail(
+            f"python3 is {platform.python_version()}; meld_ros needs Python 3.10 or newer (make PYTHON=python3.12)"
+        )
     stamp, wanted = VENV / ".installed", fingerprint()
     if stamp.is_file() and stamp.read_text() == wanted:
         return 0
@@ -116,7 +118,7 @@ def install_torch() -> None:
     assert version
     torch = f"torch=={version[1]}"
     if succeeds(PYTHON, "-c", f"import torch; assert torch.__version__.split('+')[0] == '{version[1]}'"):
-        return
+        return None
     if platform.system() != "Linux" or succeeds("nvidia-smi", "-L"):
         say(f"installing {torch}")
         return pip(torch)

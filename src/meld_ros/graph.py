@@ -66,9 +66,13 @@ ROBOT = NodeSpec(
     orphan_signal=signal.SIGTERM,  # holds the arm still and parks it; never simply dropped
 )
 REWARD = NodeSpec(name="reward", sections=("reward",))
-POLICY = NodeSpec(name="policy", sections=_ALL, parameters=("run_folder", "mode", "weights"), ends_graph=True, stop_rank=0)
+POLICY = NodeSpec(
+    name="policy", sections=_ALL, parameters=("run_folder", "mode", "weights"), ends_graph=True, stop_rank=0
+)
 TRAINER = NodeSpec(name="trainer", sections=_ALL, one_thread=False, stop_timeout=30.0, environment=_KEEP_PAGES)
-CAMERA = NodeSpec(name="camera", sections=("camera",), remappings=(("image", "camera/image"),), only_with="camera.device")
+CAMERA = NodeSpec(
+    name="camera", sections=("camera",), remappings=(("image", "camera/image"),), only_with="camera.device"
+)
 
 GRAPHS: dict[str, tuple[NodeSpec, ...]] = {
     "train": (CAMERA, ROBOT, REWARD, TRAINER, POLICY),
@@ -147,9 +151,15 @@ def _render_node(spec: NodeSpec, mode: str, config: Config, options: Options, pa
         stop_timeout=spec.stop_timeout,
         orphan_signal=spec.orphan_signal,
         command=(
-            sys.executable, "-m", f"meld_ros.{spec.executable}", "--ros-args", *remaps, "--params-file", str(path),
+            sys.executable,
+            "-m",
+            f"meld_ros.{spec.executable}",
+            "--ros-args",
+            *remaps,
+            "--params-file",
+            str(path),
             *arguments,
-        ),  # fmt: skip
+        ),
     )
 
 

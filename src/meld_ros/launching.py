@@ -71,7 +71,9 @@ def parse_arguments(mode: str, given: Sequence[str]) -> dict[str, str]:
     for name, argument in known.items():
         choices = argument.choices() if argument.choices else (values[name],)
         if values[name] not in choices:
-            raise ConfigError(f"launch argument {name}:={values[name]} is not possible{did_you_mean(values[name], choices)}")
+            raise ConfigError(
+                f"launch argument {name}:={values[name]} is not possible{did_you_mean(values[name], choices)}"
+            )
     return values
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,6 +66,12 @@ class Supervisor:
         self._children: list[_Child] = []
         self._selector = selectors.DefaultSelector()
         self._stop_requests = 0
+        self._requests_before = 0
+
+    @property
+    def process_ids(self) -> dict[str, int]:
+        """Node name → process id, of all that were started."""
+        return {child.process.name: child.pid for child in self._children}
 
     def run(self, on_started: Callable[[], None] = lambda: None) -> Outcome:
         """Start every node, watch them, stop them; returns how it ended. Call it from the main thread."""
@@ -84,7 +90,7 @@ class Supervisor:
 
     @contextmanager
     def _signals_caught(self) -> Iterator[None]:
-        def request_stop(signum: int, frame: object) -> None:
+        def request_stop(*_: object) -> None:
             self._stop_requests += 1
 
         before = {signum: signal.signal(signum, request_stop) for signum in (signal.SIGINT, signal.SIGTERM)}
@@ -124,9 +130,7 @@ class Supervisor:
 
     def _pump(self, timeout: float = _POLL) -> bool:
         """Pass on what nodes printed; whether there was anything."""
-        ready = self._selector.select(timeout) if self._selector.get_map() else []
-        if not ready and timeout:
-            time.sleep(0 if self._selector.get_map() else timeout)
+        ready = self._selector.select(timeout)
         for key, _ in ready:
             child: _Child = key.data
             lines = child.read()
@@ -140,6 +144,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         """SIGINT rank by rank, each with its bounded wait; SIGKILL for what is left."""
+        self._requests_before = self._stop_requests
         for rank in sorted({child.process.stop_rank for child in self._children}):
             group = [child for child in self._children if child.process.stop_rank == rank]
             for child in group:
@@ -156,11 +161,13 @@ class Supervisor:
             child.close()
 
     def _await_end(self, group: Sequence[_Child], timeout: float) -> None:
-        asked, deadline = self._stop_requests, time.monotonic() + timeout
-        while time.monotonic() < deadline and not all(child.ended() for child in group):
+        """Wait until all have ended, for `timeout` at most; less once a person has asked again."""
+        start = time.monotonic()
+        while not all(child.ended() for child in group):
+            hurry = self._stop_requests > self._requests_before
+            if time.monotonic() - start > (min(timeout, _HURRY) if hurry else timeout):
+                return
             self._pump()
-            if self._stop_requests > max(asked, 1):
-                asked, deadline = self._stop_requests, min(deadline, time.monotonic() + _HURRY)
 
 
 class _Child:
@@ -177,11 +184,16 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which stops nodes in order
-            preexec_fn=lambda: _die_with(parent, last_signal),
+            preexec_fn=lambda: _die_with(parent, last_signal),  # noqa: PLW1509 - started before any thread
         )
         assert self._popen.stdout is not None
         self.output = self._popen.stdout
         os.set_blocking(self.output.fileno(), False)
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is its group's too."""
+        return self._popen.pid
 
     @property
     def code(self) -> int:
@@ -198,10 +210,8 @@ class _Child:
 
     def kill_group(self) -> None:
         """The node and whatever it started."""
-        try:
-            os.killpg(self._popen.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass  # nothing is left of the group
+        with suppress(ProcessLookupError, PermissionError):  # where nothing is left of the group
+            os.killpg(self.pid, signal.SIGKILL)
 
     def read(self) -> list[str] | None:
         """New whole lines; None at the end of the output."""

@@ -1,0 +1,121 @@
+"""The command `meld`: arguments, and what a person gets to read when something they gave is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import tyro
+
+Overrides = tyro.conf.UseAppendAction[list[list[str]]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+    """Meta-train, then evaluate on held-out tasks."""
+
+    config: str = ""
+    """Settings: a file in config/ by name (smoke, ...), or any YAML file by path."""
+    robot: str = "mujoco"
+    """Robot: a file in config/robots."""
+    task: str = "insertion"
+    """Family of tasks: a file in config/tasks."""
+    run: str = ""
+    """Name of the run; its folder is runs/NAME. Empty: by date and time."""
+    resume: bool = False
+    """Go on with the run of this name, with its own settings."""
+    in_process: bool = False
+    """Without ROS: everything in one process."""
+    set: Overrides = dataclasses.field(default_factory=list)
+    """Single settings, group.name=value."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Eval:
+    """Evaluate weights on held-out tasks and write a certificate."""
+
+    run: str = ""
+    """Folder (or name) of a run: its newest weights."""
+    weights: str = ""
+    """A weights file instead."""
+    trials: int | None = None
+    """Held-out tasks (default: eval.trials)."""
+    task_seed: int | None = None
+    """Seed of the first task (default: eval.task_seed)."""
+    clear_belief: bool = False
+    """Control: forget the belief between episodes."""
+    set: Overrides = dataclasses.field(default_factory=list)
+    """Single settings, group.name=value."""
+    json: str = ""
+    """Also write the certificate to this file."""
+    video: str = ""
+    """Film some of the trials into this file (.mp4 or .gif)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """Start a graph of nodes as `ros2 launch meld_ros MODE.launch.py` would, where that is absent."""
+
+    mode: tyro.conf.Positional[str]
+    """train, eval or robot."""
+    arguments: tyro.conf.Positional[tuple[str, ...]] = ()
+    """name:=value; those of the launch files."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Look after what a run has stored."""
+
+    action: tyro.conf.Positional[Literal["verify"]]
+    """verify: read everything; say what is sound and what is not."""
+    folder: tyro.conf.Positional[str]
+    """Folder of a run, a replay or a spool."""
+
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Eval, tyro.conf.subcommand("eval")]
+    | Annotated[Launch, tyro.conf.subcommand("launch")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the exit code: 0 well, 1 something failed, 2 something given was wrong."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = tyro.cli(Command, prog="meld", args=given, config=(tyro.conf.FlagCreatePairsOff,))
+    try:
+        return _run(command, shlex.join(["meld", *given]))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 0
+    except Exception as error:
+        if not _is_for_people(error):
+            raise
+        print(f"meld: {error}", file=sys.stderr)
+        return 2
+
+
+def _is_for_people(error: Exception) -> bool:
+    """Whether this is one of our own errors, whose text is a sentence about what a person can mend."""
+    ours = type(error).__module__.partition(".")[0] in ("meld_core", "meld_ros")
+    return ours and isinstance(error, ValueError | RuntimeError)
+
+
+def _run(command: Train | Eval | Launch | Data, line: str) -> int:
+    from meld_ros import commands
+
+    if isinstance(command, Train):
+        return commands.train(command, line)
+    if isinstance(command, Eval):
+        return commands.evaluate(command, line)
+    if isinstance(command, Launch):
+        return commands.launch(command)
+    return commands.verify(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The launch files, executed against a recorder of the launch API, start what the supervisor starts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meld_core.config import ConfigError, flatten, to_mapping
+from meld_ros.graph import GRAPHS, Options, Process, environment, render
+from meld_ros.launching import MODES, parse_arguments
+from meld_ros.share import resolve_config
+from test.ros.launch_recorder import Node, execute
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def launch_file(mode: str) -> Path:
+    return ROOT / "launch" / f"{mode}.launch.py"
+
+
+def parameters(path: Path) -> dict[str, Any]:
+    given: dict[str, Any] = json.loads(path.read_text())["/**"]["ros__parameters"]
+    return given
+
+
+def as_command(node: Node) -> list[str]:
+    """The ROS part of the command line that launch_ros makes of a node, in the supervisor's order."""
+    names = [("__node", node.name), *([("__ns", node.namespace)] if node.namespace else [])]
+    remaps = [part for old, new in [*names, *node.remappings] for part in ("-r", f"{old}:={new}")]
+    files = [part for path in node.parameters for part in ("--params-file", path)]
+    return ["--ros-args", *remaps, *files, *node.ros_arguments]
+
+
+def supervised(mode: str, run: str, **options: Any) -> list[Process]:
+    folder = Path("runs").resolve() / run
+    return render(mode, resolve_config(config="smoke"), Options(folder=folder, **options))
+
+
+@pytest.mark.parametrize("mode", ["train", "robot"])
+def test_launch_and_supervisor_start_the_same(mode: str) -> None:
+    ours = supervised(mode, "ours", namespace="left", use_sim_time=True, log_level="warn")
+    theirs = execute(
+        launch_file(mode), run="theirs", config="smoke", namespace="left", use_sim_time="true", log_level="warn"
+    ).nodes
+    assert [node.name for node in theirs] == [process.name for process in ours]
+    for node, process in zip(theirs, ours, strict=True):
+        assert node.package == "meld_ros"
+        assert process.command[1:3] == ("-m", f"meld_ros.{node.executable}")
+        mine = [part.replace("/ours/", "/theirs/") for part in process.command[3:]]
+        assert as_command(node) == mine
+        assert dict(node.additional_env) == process.environment
+        assert re.sub("/ours", "/theirs", json.dumps(parameters(process.parameter_file))) == json.dumps(
+            parameters(Path(node.parameters[0]))
+        )
+        assert [action.reason for action in node.on_exit] == [f"node '{node.name}' ended"]
+
+
+def test_eval_starts_the_graph_of_an_existing_run() -> None:
+    execute(launch_file("train"), run="x", config="smoke")
+    nodes = {node.name: node for node in execute(launch_file("eval"), run="x").nodes}
+    assert list(nodes) == [spec.name for spec in GRAPHS["eval"] if not spec.only_with]
+    given = parameters(Path(nodes["policy"].parameters[0]))
+    assert given["task.horizon"] == resolve_config(config="smoke").task.horizon  # the run's own settings
+    assert given["mode"] == "eval"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_arguments_have_descriptions_and_choices(mode: str) -> None:
+    execute(launch_file("train"), run="x", config="smoke")
+    declared = {argument.name: argument for argument in execute(launch_file(mode), run="x", config="smoke").arguments}
+    wanted = {"robot", "task", "config", "run", "namespace", "use_sim_time", "rviz", "log_level"}
+    assert set(declared) == wanted | ({"weights"} if mode == "eval" else set())
+    assert all(argument.description.endswith(".") for argument in declared.values())
+    assert declared["robot"].choices == ["mujoco"]
+    assert declared["task"].choices == ["insertion"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_wrong_choice_is_refused(mode: str) -> None:
+    with pytest.raises(RuntimeError, match=r"'robot' provided value 'mujocoo' is not valid. Valid options are: \['mujoco'\]"):
+        execute(launch_file(mode), robot="mujocoo")
+    with pytest.raises(ConfigError, match="launch argument robot:=mujocoo is not possible; did you mean 'mujoco'?"):
+        parse_arguments(mode, ["robot:=mujocoo"])
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("robt:=mujoco", "launch argument 'robt' is unknown; did you mean 'robot'?"),
+        ("robot=mujoco", "'robot=mujoco' is not of the form name:=value"),
+        ("weights:=x", "launch argument 'weights' is unknown"),
+    ],
+)
+def test_meld_launch_refuses(given: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        parse_arguments("train", [given])
+
+
+def test_rviz_is_started_where_it_is_installed() -> None:
+    with_it = execute(launch_file("robot"), ["rviz2"], run="x", config="smoke", rviz="true", namespace="left")
+    rviz = with_it.nodes[-1]
+    assert (rviz.package, rviz.executable, rviz.namespace) == ("rviz2", "rviz2", "left")
+    assert Path(rviz.arguments[1]).is_file()
+    without = execute(launch_file("robot"), run="x", config="smoke", rviz="true")
+    assert "rviz" not in [node.name for node in without.nodes]
+    assert "rviz2 is not installed: going on without it" in without.messages
+
+
+def test_camera_takes_part_where_a_device_is_set(tmp_path: Path) -> None:
+    config = resolve_config(overrides=["camera.device=film.mp4"])
+    with_it = [process.name for process in render("train", config, Options(folder=tmp_path))]
+    without = [process.name for process in render("train", resolve_config(), Options(folder=tmp_path))]
+    assert set(with_it) - set(without) == {"camera"}
+
+
+def test_parameters_keep_their_types(tmp_path: Path) -> None:
+    """A device named "0" must not arrive as a number; ROS would refuse it or, worse, take it."""
+    config = resolve_config(overrides=["camera.device='0'", "sac.initial_temperature=1e-6"])
+    processes = {process.name: process for process in render("train", config, Options(folder=tmp_path))}
+    assert parameters(processes["camera"].parameter_file)["camera.device"] == "0"
+    given = parameters(processes["trainer"].parameter_file)
+    assert given["sac.initial_temperature"] == 1e-6
+    assert {name: value for name, value in given.items() if "." in name} == flatten(to_mapping(config))
+
+
+def test_threads_are_bounded(tmp_path: Path) -> None:
+    processes = {p.name: p for p in render("train", resolve_config(), Options(folder=tmp_path))}
+    assert processes["policy"].environment["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in processes["trainer"].environment  # learner.threads=0: torch's choice
+    assert int(processes["trainer"].environment["MALLOC_TRIM_THRESHOLD_"]) >= 1 << 30
+
+
+def test_environment_keeps_what_a_person_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    monkeypatch.delenv("RMW_IMPLEMENTATION", raising=False)
+    given = environment(tmp_path, 42)
+    assert given["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
+    assert given["RMW_IMPLEMENTATION"] == "rmw_fastrtps_cpp"
+    assert given["ROS_DOMAIN_ID"] == "42"
+    assert given["ROS_LOG_DIR"].startswith(str(tmp_path))
