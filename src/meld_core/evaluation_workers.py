@@ -119,9 +119,10 @@ class Worker:
         try:
             header = json.loads(self.connection.recv_bytes())
             if header["what"] == "trial":
+                trial = decode_trial(self.connection.recv_bytes())
                 self.received += 1
-                return decode_trial(self.connection.recv_bytes())
-        except EOFError:
+                return trial
+        except (EOFError, OSError):
             self._process.join()
             raise EvaluationError(self._describe(f"died ({_exit(self._process.exitcode)})")) from None
         if header["what"] == "failed":
