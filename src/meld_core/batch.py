@@ -13,6 +13,9 @@ from meld_core.config import Config
 from meld_core.tasks import Task, seated
 from meld_core.types import Source, Trial
 
+TOOL = 3
+"""Size of the tool position."""
+
 
 def view_pixels(image: np.ndarray, config: Config) -> np.ndarray:
     """Select the model's views and average blocks of pixels.
@@ -99,6 +102,7 @@ class LearnerTrial:
     first_in_episode: np.ndarray  # (N,)
     time: np.ndarray  # (N, 2)
     in_port: np.ndarray  # (N, P) bool: the plug is seated in port p
+    ports: np.ndarray  # (N, P, 3) taught positions of the port mouths, normalised like `tool`
     ends: bool  # nothing follows the last row (else its value is bootstrapped)
     demonstration: bool
 
@@ -128,6 +132,7 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
         first_in_episode=rows["first_in_episode"],
         time=np.stack([rows["step"] / limits[0], rows["episode"] / limits[1]], axis=-1).astype(np.float32),
         in_port=np.stack(in_port, axis=-1),
+        ports=np.broadcast_to(normalised_tool(np.array(task.ports), config), (len(trial), len(task.ports), TOOL)),
         ends=bool(rows["terminal"][-1] or (rows["truncated"][-1] and config.task.episode_form == "end_on_success")),
         demonstration=bool(scripted.any()),
     )
@@ -178,6 +183,7 @@ class TrialBatch:
     """Whole trials from `first_in_trial`, padded to the longest."""
 
     inputs: Inputs  # leading dims (B, L); losses count rows with `observed` 1
+    ports: Tensor  # (B, L, P * 3)
     queries: Queries
 
 
@@ -223,7 +229,8 @@ def make_batch(
     inputs = to_inputs(trials, device)
     drawn = [_draw_queries(t, inputs.tool.shape[1], queries, rng) for t in trials]
     tools, rewards, weights = (torch.from_numpy(np.stack(a)).to(device) for a in zip(*drawn, strict=True))
-    return TrialBatch(inputs=inputs, queries=Queries(tools, rewards, weights))
+    ports = torch.from_numpy(pad([t.ports for t in trials], inputs.tool.shape[1])).flatten(2).to(device)
+    return TrialBatch(inputs=inputs, ports=ports, queries=Queries(tools, rewards, weights))
 
 
 def _draw_queries(

@@ -162,7 +162,7 @@ class RewardConfig(Section):
     """How success is seen."""
 
     kind: str = setting("led", "Entry of meld_core.rewards.DETECTORS.")
-    region: tuple[int, int, int, int] = setting((0, 0, 64, 64), "Region of the detector view: x, y, width, height.", unit="px", low=0)
+    region: tuple[int, int, int, int] = setting((16, 18, 32, 32), "Region of the detector view: x, y, width, height.", unit="px", low=0)
     hsv_lower: tuple[int, int, int] = setting((45, 120, 120), "Lower bound of the lit LED (OpenCV HSV).", low=0, high=255)
     hsv_upper: tuple[int, int, int] = setting((80, 255, 255), "Upper bound of the lit LED (OpenCV HSV).", low=0, high=255)
     min_pixels: int = setting(6, "Lit pixels in the region that mean success.", unit="px", low=1)
@@ -205,7 +205,7 @@ class LossConfig(Section):
     tool_weight: float = setting(20.0, "Weight of the squared tool position error.", low=0.0)
     query_weight: float = setting(20.0, "Weight of the query loss.", low=0.0)
     queries: int = setting(5, "Query instants per row.", low=1, high=64)
-    port_weight: float = setting(0.0, "Weight of decoding port positions from the belief (needs taught ports).", low=0.0)
+    port_weight: float = setting(20.0, "Weight of the squared error of the taught port positions.", low=0.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

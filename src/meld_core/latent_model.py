@@ -24,14 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from meld_core.batch import Inputs, Queries, TrialBatch, model_image_size
+from meld_core.batch import TOOL, Inputs, Queries, TrialBatch, model_image_size
 from meld_core.config import Config, ConfigError, LossConfig, ModelConfig, did_you_mean
 from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, gaussian_kl, mlp
 
 ACTIONS = 3
 """Size of an action: tool displacement x, y, z."""
-TOOL = 3
-"""Size of the tool position."""
 FLAGS = 3
 """Reward is valid, first in episode, row was observed."""
 
@@ -160,6 +158,7 @@ class RecurrentModel(nn.Module):
         state = model.latent + memory
         self.image = ImageDecoder(state, height, width, 2 * model.hidden)
         self.tool = mlp(state, model.hidden, TOOL)
+        self.ports = mlp(state, model.hidden, TOOL * config.task.ports)
         self.reward = mlp(state, model.hidden, 1)
         self.query = mlp(state + TOOL, model.hidden, 1, layers=2)
 
@@ -173,7 +172,7 @@ class RecurrentModel(nn.Module):
 
         Returns:
             Scalar loss; metrics of each part: `model/kl` [nats], `model/image` (mean squared pixel error),
-            `model/tool` (mean squared error), `model/reward` and `model/query` [nats].
+            `model/tool` and `model/ports` (mean squared error), `model/reward` and `model/query` [nats].
         """
         inputs, start = batch.inputs, self.filter.initial(len(batch.inputs.tool))
         filtered = self.filter.filter(inputs, start)
@@ -184,6 +183,7 @@ class RecurrentModel(nn.Module):
             "model/kl": self._kl(filtered, inputs, start, weights)[observed].mean(),
             "model/image": self._image_loss(state, inputs.image[observed], weights.image_fraction),
             "model/tool": (self.tool(state) - inputs.tool[observed]).square().sum(-1).mean(),
+            "model/ports": (self.ports(state) - batch.ports[observed]).square().sum(-1).mean(),
             "model/reward": self._reward_loss(state, inputs, observed, weights.reward_positive_weight),
             "model/query": self._query_loss(state, batch.queries, observed),
         }
@@ -192,6 +192,7 @@ class RecurrentModel(nn.Module):
             "model/kl": weights.kl_weight,
             "model/image": weights.image_weight * height * width * colours,
             "model/tool": weights.tool_weight,
+            "model/ports": weights.port_weight,
             "model/reward": weights.reward_weight,
             "model/query": weights.query_weight,
         }

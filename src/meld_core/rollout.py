@@ -50,12 +50,21 @@ class Bench:
         return self._observe()
 
     def step(self, action: np.ndarray) -> tuple[Observation, np.ndarray, dict[str, float]]:
-        """One control period. Returns the next observation, the executed action, and the recorded extras."""
+        """One control period.
+
+        Returns:
+            The next observation, the executed action, and the recorded extras.
+
+        Raises:
+            RuntimeError: where the gate refuses the action; nobody is there to clear it.
+        """
         assert self._state is not None, "reset before step"
-        executed = self._gate.command(action, self._state.stamp, SENDER, self._state).executed
+        verdict = self._gate.command(action, self._state.stamp, SENDER, self._state)
+        if not verdict.accepted:
+            raise RuntimeError(f"the gate refused an action: {verdict.reason}")
         self._robot.wait()
         observation, extras = self._observe()
-        return observation, executed, extras
+        return observation, verdict.executed, extras
 
     def _observe(self) -> tuple[Observation, dict[str, float]]:
         self._state = state = self._robot.observe()

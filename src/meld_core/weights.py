@@ -167,6 +167,17 @@ def load_weights(path: Path) -> Weights:
         raise WeightsError(f"{path}: {error}") from None
 
 
+def saved_weights(folder: Path) -> list[Weights]:
+    """The sound numbered versions of a folder, oldest first; a damaged one is passed over and logged."""
+    found: list[Weights] = []
+    for path in _versions(folder):
+        try:
+            found.append(load_weights(path))
+        except WeightsError as error:
+            _LOG.warning("passed over damaged weights: %s", error)
+    return found
+
+
 def latest_weights(folder: Path) -> Weights | None:
     """The newest sound weights of a folder, a damaged newer file being passed over (and logged); None without any."""
     final = [path for path in (folder / FINAL,) if path.is_file()]

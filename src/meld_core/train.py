@@ -1,0 +1,58 @@
+"""Training in this process: collect a trial, train on it, in the order of the schedule. The ROS graph does the same."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+
+from meld_core.agent import Agent
+from meld_core.config import Config
+from meld_core.driver import Driver
+from meld_core.rollout import Bench, run_trial
+from meld_core.run_folder import RunFolder
+from meld_core.schedule import Schedule
+from meld_core.spool import Spool
+from meld_core.trainer import Trainer
+from meld_core.weights import Weights
+
+
+def train_in_process(config: Config, folder: RunFolder, stop: threading.Event | None = None) -> bool:
+    """Run the schedule to its end, or until `stop` is set.
+
+    Weights swap exactly where the schedule says, so that the trials are those that the ROS graph would give.
+
+    Returns:
+        Whether the run is finished; if not, call again to go on.
+    """
+    schedule, stop = Schedule(config), stop or threading.Event()
+    with folder.lock(), Bench(config) as bench:
+        trainer, spool, agent = Trainer(config, folder), Spool(folder.spool), Agent(config)
+        driver = Driver(config, agent, spool, run=folder.name, boot=uuid.uuid4().hex)
+        try:
+            _hand_over(spool, trainer)
+            known = {weights.trained_through_trial: weights for weights in trainer.saved_weights()}
+            while not trainer.finished and not stop.is_set():
+                if trainer.ready:
+                    weights = trainer.train_next()
+                    known |= {weights.trained_through_trial: weights} if weights else {}
+                    continue
+                plan = schedule.plan(trainer.next_to_collect)
+                if plan.needs_weights_through is not None:
+                    _load(agent, known[plan.needs_weights_through])
+                run_trial(bench, driver, plan)
+                _hand_over(spool, trainer)
+            return trainer.finished
+        finally:
+            trainer.close()
+
+
+def _load(agent: Agent, weights: Weights) -> None:
+    if agent.weights_digest != weights.digest:
+        agent.load(weights)
+
+
+def _hand_over(spool: Spool, trainer: Trainer) -> None:
+    """Everything in the spool goes to the replay; a trial leaves the spool once the replay has it on disk."""
+    for trial in spool.pending():
+        trainer.ingest(spool.read(trial))
+        spool.acknowledge(trial)

@@ -1,0 +1,61 @@
+"""Small configs and hand-made trials for the tests of the learning code."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meld_core.batch import LearnerTrial
+from meld_core.config import Config, load_config
+
+TINY = [
+    "sim.image_size=16", "sim.detector_size=64", "model.shrink=1", "model.channels=4", "model.features=8",
+    "model.proprio_features=4", "model.reward_repeats=2", "model.memory=8", "model.max_memory=6", "model.latent=3",
+    "model.hidden=8", "sac.hidden=16", "learner.batch_trials=4", "learner.batch_transitions=16",
+    "learner.cache_trials=6", "learner.pretrain_model_updates=2", "learner.pretrain_ac_updates=3",
+    "learner.model_updates=1", "learner.ac_updates=2", "learner.update_every=2", "train.demonstrations=2",
+    "train.trials=6", "task.horizon=5",
+]  # fmt: skip
+
+
+def tiny_config(*overrides: str) -> Config:
+    """A config whose networks fit in a test."""
+    return load_config(overrides=[*TINY, *overrides])
+
+
+def hand_made(
+    rewards: list[list[float]], *, ends: bool = True, in_port: list[list[int]] | None = None, seed: int = 0
+) -> LearnerTrial:
+    """A trial with one list of rewards per episode (one number per row, the first 0).
+
+    Actions are identifiable: the action of row t is (t, 10 t, 100 t) / 1000; it is zero at each episode's last row.
+    `in_port` gives per row the port in which the plug is seated, or -1.
+    """
+    rng = np.random.default_rng(seed)
+    lengths = [len(r) for r in rewards]
+    rows = sum(lengths)
+    first = np.concatenate([[True] + [False] * (n - 1) for n in lengths])
+    last = np.append(first[1:], True)
+    action = np.arange(rows, dtype=np.float32)[:, None] * np.array([1, 10, 100], np.float32) / 1000
+    action[last] = 0.0
+    seated = np.zeros((rows, 3), bool)
+    for row, port in enumerate(np.concatenate(in_port) if in_port else []):
+        if port >= 0:
+            seated[row, int(port)] = True
+    step = np.concatenate([np.arange(n) for n in lengths])
+    episode = np.concatenate([np.full(n, e) for e, n in enumerate(lengths)])
+    return LearnerTrial(
+        image=rng.integers(0, 256, (rows, 32, 16, 3), dtype=np.uint8),
+        tool=rng.normal(size=(rows, 3)).astype(np.float32),
+        reward=np.concatenate(rewards).astype(np.float32),
+        reward_valid=np.ones(rows, bool),
+        valid=np.ones(rows, bool),
+        action=action,
+        intended=action.copy(),
+        cloned=np.zeros(rows, bool),
+        first_in_episode=first,
+        time=np.stack([step / 5, episode / 2], axis=-1).astype(np.float32),
+        in_port=seated,
+        ports=np.zeros((rows, 3, 3), np.float32),
+        ends=ends,
+        demonstration=False,
+    )
