@@ -40,6 +40,26 @@ class View:
     """A geom group that is drawn besides the visible groups 0 to 2."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """What OpenGL spends on a picture."""
+
+    samples: int
+    """Antialiasing samples per pixel."""
+    shadows: int
+    """Edge of the shadow map [px]; 0 draws no shadow."""
+    slices: int
+    """Facets around a cylinder."""
+    buffer: int
+    """Edge of the largest picture [px]."""
+
+
+FAST = Quality(samples=0, shadows=0, slices=14, buffer=512)
+"""For steps: 30 times as fast as FINE."""
+FINE = Quality(samples=4, shadows=4096, slices=32, buffer=1024)
+"""For people."""
+
+
 class Renderer(Protocol):
     """Takes pictures of one model."""
 
@@ -50,15 +70,15 @@ class Renderer(Protocol):
         """Free the graphics context. Safe to call twice."""
 
 
-def make_renderer(model: Any, kind: str) -> Renderer:
-    """A renderer of the given back end, or of the first that works for `auto`.
+def make_renderer(model: Any, kind: str, quality: Quality = FAST) -> Renderer:
+    """A renderer of the given back end, or of the first that works for `auto`. mujoco-warp has one quality only.
 
     Raises:
         RenderError: where the back end does not work on this machine.
     """
     backend = find_backend() if kind == "auto" else kind
     try:
-        return WarpRenderer(model) if backend == "warp" else GlRenderer(model, backend)
+        return WarpRenderer(model) if backend == "warp" else GlRenderer(model, backend, quality)
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RenderError(f"cannot render with '{backend}': {reason[:160]} [setting: sim.renderer]") from None
@@ -112,32 +132,25 @@ def probe(backend: str) -> None:
         raise RenderError(f"'{backend}' renders black")
 
 
-@dataclasses.dataclass(frozen=True)
-class Quality:
-    """What OpenGL spends on a picture."""
-
-    samples: int
-    """Antialiasing samples per pixel."""
-    shadows: int
-    """Edge of the shadow map [px]; 0 draws no shadow."""
-    slices: int
-    """Facets around a cylinder."""
-    buffer: int
-    """Edge of the largest picture [px]."""
-
-
-FAST = Quality(samples=0, shadows=0, slices=14, buffer=512)
-"""For steps: 30 times as fast as FINE."""
-FINE = Quality(samples=4, shadows=2048, slices=32, buffer=1024)
-"""For people."""
-
-
 def _set_quality(model: Any, quality: Quality) -> None:
     """MjrContext reads these when it is made."""
     settings = model.vis.quality
     settings.offsamples, settings.shadowsize = quality.samples, quality.shadows
     settings.numslices, settings.numstacks, settings.numquads = quality.slices, quality.slices // 2, 1
     model.vis.global_.offwidth = model.vis.global_.offheight = quality.buffer
+
+
+def _release_egl() -> None:
+    egl = importlib.import_module("mujoco.egl")
+    egl.EGL.eglMakeCurrent(egl.EGL_DISPLAY, egl.EGL.EGL_NO_SURFACE, egl.EGL.EGL_NO_SURFACE, egl.EGL.EGL_NO_CONTEXT)
+
+
+def _release_osmesa() -> None:
+    osmesa = importlib.import_module("OpenGL.osmesa")
+    osmesa.OSMesaMakeCurrent(None, None, 0, 0, 0)
+
+
+_RELEASE = {"egl": _release_egl, "osmesa": _release_osmesa}
 
 
 @contextlib.contextmanager
@@ -156,7 +169,7 @@ class GlRenderer:
     """OpenGL into an off-screen buffer, by EGL or OSMesa."""
 
     def __init__(self, model: Any, backend: str, quality: Quality = FAST) -> None:
-        self._model = model
+        self._model, self._release = model, _RELEASE[backend]
         _set_quality(model, quality)
         with _no_worker_threads():
             self._gl = importlib.import_module(f"mujoco.{backend}").GLContext(quality.buffer, quality.buffer)
@@ -171,13 +184,16 @@ class GlRenderer:
         self._perturbation = mujoco.MjvPerturb()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._release()
 
     def render(self, data: Any, views: Sequence[View]) -> list[np.ndarray]:
         """One (size, size, 3) uint8 picture per view."""
         if self._gl is None:
             raise RenderError("the renderer is closed")
         self._gl.make_current()
-        return [self._picture(data, view) for view in views]
+        pictures = [self._picture(data, view) for view in views]
+        self._release()  # the next call may come from another thread
+        return pictures
 
     def _picture(self, data: Any, view: View) -> np.ndarray:
         self._option.geomgroup[3:] = 0

@@ -7,16 +7,22 @@ never draw; which of the two the detector view draws depends on whether the plug
 
 from __future__ import annotations
 
-from meld_core.config import Config, ConfigError, TaskConfig
+import math
+
+from meld_core.config import Config, ConfigError, RobotConfig, TaskConfig
 from meld_core.sim.arm import DEFAULTS, MATERIALS, PLUG_SIZE, actuators, arm_bodies
 
 LED_DARK_GROUP = 3
 LED_LIT_GROUP = 4
+LED_SQUARE = (0.41, 0.46, 0.59, 0.64)
+"""Where the detector view shows the LED: left, top, right, bottom as shares of the view's size."""
 
 _WALL = 0.012
 """Thickness of the box around its ports [m]."""
 _FLOOR_BELOW_SEAT = 0.010
 """The bottom of a port lies this much below the depth at which the plug is seated [m]."""
+_THINNEST_RIB = 0.004
+"""Least wall between two ports [m]."""
 _PLUG_X, _PLUG_Y = PLUG_SIZE[2], PLUG_SIZE[1]
 """The plug's cross-section along x and y of base_link when it points down [m]."""
 
@@ -25,16 +31,16 @@ def scene_xml(config: Config) -> str:
     """The whole bench as MJCF.
 
     Raises:
-        ConfigError: where ports of this clearance, spacing and depth do not fit the box.
+        ConfigError: where the ports do not fit the box, the plug or the workspace.
     """
-    check_box(config.task)
+    check_bench(config)
     x, y, z = config.task.box_center
     return f"""<mujoco model="insertion">
   <compiler angle="radian"/>
   <option timestep="{config.sim.timestep}" integrator="implicitfast" cone="elliptic" noslip_iterations="0"/>
   <visual>
     <headlight ambient="0.36 0.36 0.36" diffuse="0 0 0" specular="0 0 0"/>
-    <map znear="0.02" zfar="20"/>
+    <map znear="0.02" zfar="20" shadowclip="0.6"/>
   </visual>
   <statistic center="{x} {y} {z}" extent="1"/>{DEFAULTS}
   <asset>{MATERIALS}
@@ -54,6 +60,7 @@ def scene_xml(config: Config) -> str:
       specular="0 0 0" castshadow="false"/>
     <geom name="table" class="standing" type="box" material="table" size="0.6 0.6 0.02" pos="0.2 0 -0.02"/>
     <camera name="external" mode="fixed" pos="{x + 0.34} {y} {z + 0.30}" xyaxes="0 1 0 -0.64 0 0.80" fovy="29"/>
+    <camera name="bench" mode="fixed" pos="{x + 0.50} {y - 0.62} {z + 0.42}" xyaxes="0.62 0.63 0 -0.195 0.192 0.781" fovy="34"/>
     {arm_bodies()}
     {_box_body(config.task)}
   </worldbody>
@@ -61,19 +68,45 @@ def scene_xml(config: Config) -> str:
 </mujoco>"""
 
 
-def check_box(task: TaskConfig) -> None:
-    """Raise ConfigError unless the ports fit into the box and the box stands on the table."""
-    widest = task.port_spacing - 0.004 - _PLUG_Y
-    if 2 * task.clearance > widest:
+def check_bench(config: Config) -> None:
+    """Raise ConfigError unless the ports fit the box, the plug fits the ports and all of them can be reached."""
+    task, robot = config.task, config.robot
+    thinnest = task.port_spacing - 2 * _port_half(task)
+    if thinnest < _THINNEST_RIB:
         raise ConfigError(
-            f"task.clearance {task.clearance} m leaves no wall between ports {task.port_spacing} m apart; "
-            f"at most {widest / 2:.4f} m fits, or widen task.port_spacing"
+            f"task.clearance {task.clearance} m and task.port_spacing {task.port_spacing} m leave {thinnest:.4f} m of "
+            f"wall between ports, {_THINNEST_RIB} m are needed"
+        )
+    turned = _PLUG_X / 2 * math.cos(task.box_yaw_range) + _PLUG_Y / 2 * math.sin(task.box_yaw_range)
+    if turned > _PLUG_X / 2 + task.clearance:
+        raise ConfigError(
+            f"a plug does not enter ports of task.clearance {task.clearance} m turned by task.box_yaw_range "
+            f"{task.box_yaw_range} rad, because its heading is fixed; {turned - _PLUG_X / 2:.4f} m would be enough"
         )
     lowest = task.depth + _FLOOR_BELOW_SEAT + 0.005
     if task.box_center[2] < lowest:
         raise ConfigError(
             f"task.box_center has its top face {task.box_center[2]} m above the table; "
             f"ports of task.depth {task.depth} m need {lowest:.3f} m"
+        )
+    _check_workspace(task, robot, config.gate.workspace_margin)
+
+
+def _check_workspace(task: TaskConfig, robot: RobotConfig, margin: float) -> None:
+    row = (task.ports - 1) / 2 * task.port_spacing
+    needed = (
+        2 * (row * math.sin(task.box_yaw_range) + task.box_range[0] + margin),
+        2 * (row + task.box_range[1] + margin),
+    )
+    if any(size < need for size, need in zip(robot.workspace_size, needed, strict=False)):
+        raise ConfigError(
+            f"robot.workspace_size {list(robot.workspace_size)} m does not reach all {task.ports} ports of all tasks; "
+            f"{needed[0]:.3f} m along x and {needed[1]:.3f} m along y would"
+        )
+    if robot.workspace_below < task.depth + margin:
+        raise ConfigError(
+            f"robot.workspace_below {robot.workspace_below} m does not let the plug reach task.depth {task.depth} m; "
+            f"{task.depth + margin:.4f} m would"
         )
 
 
