@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from meld_core.config import GateConfig, RobotConfig
-from meld_core.state_watch import StateWatch
+from meld_core.gate_checks import StateWatch, wrong_action, wrong_stamp
 from meld_core.tasks import Task
 from meld_core.types import Frame, RobotState
 
@@ -80,6 +80,9 @@ class Camera(Protocol):
 
     def read(self) -> Frame:
         """The newest picture. Raises RuntimeError if it is stale or frozen."""
+
+
+_POLICY_LOST = "the policy was lost"
 
 
 class GateState(enum.Enum):
@@ -205,9 +208,9 @@ class MotionGate:
             return "state", f"the arm is in {self.state.value} ({self.reason}) and takes no command"
         if self._owner is not None and sender != self._owner:
             return "sender", f"'{sender}' commands while '{self._owner}' owns the arm"
-        wrong_stamp = _wrong_stamp(stamp, now, self._last_stamp, self._lockstep, self._config)
-        if wrong_stamp or self._watch.plausible:
-            return wrong_stamp or _wrong_action(action)
+        late = wrong_stamp(stamp, now, self._last_stamp, self._lockstep, self._config)
+        if late or self._watch.plausible:
+            return late or wrong_action(action)
         return "robot_state", "the measured state is not plausible"
 
     def _clamp(self, action: np.ndarray, tool: np.ndarray) -> np.ndarray:
@@ -241,9 +244,17 @@ class MotionGate:
             self._robot.hold()
             return True
 
-    def policy_lost(self, reason: str = "the policy was lost") -> None:
+    def policy_lost(self) -> None:
         """The owner's lease ended: hold until the next reset."""
-        self.hold(reason)
+        self.hold(_POLICY_LOST)
+
+    def policy_back(self) -> bool:
+        """The lease of a lost policy goes on. Whether the episode may, too: in lockstep only, where time stood still."""
+        with self._lock:
+            back = self._lockstep and self.state is GateState.HOLD and self.reason == _POLICY_LOST
+            if back:
+                self._enter(GateState.POLICY, "")
+            return back
 
     def hold(self, reason: str) -> None:
         """Hold the position until the next reset. A stop stays a stop."""
@@ -273,24 +284,3 @@ class MotionGate:
     def _release(self) -> None:
         self._owner, self._watch.target = None, None
         self._expires = float("inf")
-
-
-def _wrong_stamp(stamp: int, now: int, last: int, lockstep: bool, config: GateConfig) -> tuple[str, str] | None:
-    age = (now - stamp) * 1e-9
-    oldest, newest = (0.0, 0.0) if lockstep else (config.max_age, config.max_future)
-    if age > oldest:
-        return "stale", f"the command answers an observation of {age:.3f} s ago, at most {oldest} s is allowed"
-    if -age > newest:
-        return "future", f"the command answers an observation {-age:.3f} s in the future, at most {newest} s is allowed"
-    if not lockstep and stamp <= last:
-        return "repeated", "the command answers no newer observation than the one before it"
-    return None
-
-
-def _wrong_action(action: np.ndarray) -> tuple[str, str] | None:
-    if not isinstance(action, np.ndarray) or action.dtype != np.float32 or action.shape != (3,):
-        got = f"{action.dtype}{action.shape}" if isinstance(action, np.ndarray) else type(action).__name__
-        return "action", f"an action is float32(3,), got {got}"
-    if not np.isfinite(action).all():
-        return "action", f"an action is 3 finite numbers, got {action.tolist()}"
-    return None

@@ -1,4 +1,4 @@
-"""StateWatch: whether measured states are plausible, and whether the tool follows its target."""
+"""What the MotionGate looks at: stamps and numbers of commands, plausibility of measured states, tracking."""
 
 from __future__ import annotations
 
@@ -76,3 +76,26 @@ class StateWatch:
         if (state.stamp - self._lagging_since) * 1e-9 < self._config.tracking_patience:
             return ""
         return f"the tool is {lag:.3f} m from its target, more than gate.max_tracking_error for gate.tracking_patience"
+
+
+def wrong_stamp(stamp: int, now: int, last: int, lockstep: bool, config: GateConfig) -> tuple[str, str] | None:
+    """Kind and sentence where a command's stamp is not acceptable. All stamps in [ns], `now` of the newest state."""
+    age = (now - stamp) * 1e-9
+    oldest, newest = (0.0, 0.0) if lockstep else (config.max_age, config.max_future)
+    if age > oldest:
+        return "stale", f"the command answers an observation of {age:.3f} s ago, at most {oldest} s is allowed"
+    if -age > newest:
+        return "future", f"the command answers an observation {-age:.3f} s in the future, at most {newest} s is allowed"
+    if not lockstep and stamp <= last:
+        return "repeated", "the command answers no newer observation than the one before it"
+    return None
+
+
+def wrong_action(action: np.ndarray) -> tuple[str, str] | None:
+    """Kind and sentence where this is no (3,) float32 of finite numbers."""
+    if not isinstance(action, np.ndarray) or action.dtype != np.float32 or action.shape != (3,):
+        got = f"{action.dtype}{action.shape}" if isinstance(action, np.ndarray) else type(action).__name__
+        return "action", f"an action is float32(3,), got {got}"
+    if not np.isfinite(action).all():
+        return "action", f"an action is 3 finite numbers, got {action.tolist()}"
+    return None
