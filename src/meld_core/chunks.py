@@ -55,8 +55,8 @@ class Assembler:
         self._finished: deque[bytes] = deque(maxlen=messages)
 
     @property
-    def missing(self) -> int:
-        """Unfinished messages."""
+    def unfinished(self) -> int:
+        """Messages of which pieces are missing."""
         return len(self._parts)
 
     def add(self, data: bytes) -> bytes | None:

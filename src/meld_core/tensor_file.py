@@ -23,6 +23,7 @@ _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _PREFIX = b'{"__metadata__":{"sha256":"'
 _DIGEST = slice(8 + len(_PREFIX), 8 + len(_PREFIX) + 64)
 _MOST_DIMENSIONS = 8
+_LARGEST_DIMENSION = 2**40
 
 
 class FormatError(ValueError):
@@ -103,13 +104,12 @@ def _header(kind: str, view: memoryview, start: int) -> dict[str, Any]:
 def _array(label: str, entry: Any, body: memoryview, offset: int) -> tuple[np.ndarray, int]:
     """One array that must begin at `offset`, and the offset after it."""
     bad = FormatError(f"{label} has a wrong entry in the header: {str(entry)[:120]!a}")
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"} or entry["dtype"] not in _DTYPES:
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise bad
-    shape, dtype = entry["shape"], np.dtype(_DTYPES[entry["dtype"]])
-    if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS:
+    shape, dtype_name = entry["shape"], entry["dtype"]
+    if not isinstance(dtype_name, str) or dtype_name not in _DTYPES or not _is_shape(shape):
         raise bad
-    if not all(type(size) is int and 0 <= size <= len(body) for size in shape):
-        raise bad
+    dtype = np.dtype(_DTYPES[dtype_name])
     count = math.prod(shape)
     end = offset + count * dtype.itemsize
     if entry["data_offsets"] != [offset, end] or end > len(body):
@@ -121,3 +121,9 @@ def _array(label: str, entry: Any, body: memoryview, offset: int) -> tuple[np.nd
     if dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
         raise FormatError(f"{label} holds a bool that is neither 0 nor 1")
     return array, end
+
+
+def _is_shape(shape: Any) -> bool:
+    if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS:
+        return False
+    return all(type(size) is int and 0 <= size <= _LARGEST_DIMENSION for size in shape)

@@ -151,8 +151,9 @@ def _order_problem(trial: Trial) -> str:
     steps = number - np.maximum.accumulate(np.where(first, number, 0))
     if bad := _first(rows["step"] != steps):
         return f"step is {rows['step'][bad[0]]} at row {bad[0]}, expected {steps[bad[0]]}"
-    if bad := _first(np.diff(rows["stamp"], prepend=0) <= 0):
-        return f"stamp {rows['stamp'][bad[0]]} at row {bad[0]} is not later than the one before (and than 0)"
+    stamp = rows["stamp"]
+    if bad := _first(stamp <= np.concatenate([np.zeros(1, np.int64), stamp[:-1]])):
+        return f"stamp {stamp[bad[0]]} at row {bad[0]} is not later than the one before (and than 0)"
     return ""
 
 
