@@ -43,7 +43,7 @@ def plot_run(rows: Sequence[Mapping[str, Any]], certificate: Mapping[str, Any], 
     axes[0][1].set_title(f"{certificate['trials']} held-out tasks, final weights")
     axes[1][0].set_xlabel("steps (control periods)")
     axes[0][0].legend(loc="lower right", fontsize=8)
-    axes[0][1].legend(loc="lower right", fontsize=8)
+    axes[1][1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, fontsize=8, frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     write_atomic(path, picture.getvalue())
@@ -70,6 +70,9 @@ def _draw_training(axis: Axes, rows: Sequence[Mapping[str, Any]], measure: str, 
         axis.plot(steps, [hits / n for _, hits, n in points], color=color, label=f"episode {episode + 1}")
         axis.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
     _finish(axis, measure, certificate)
+    if measure == "first_attempt":
+        place = axis.get_yaxis_transform()
+        axis.text(1.0, certificate["chance_first_attempt"], " chance", transform=place, fontsize=8, va="center")
     axis.set_ylabel(f"rate of {MEASURES[measure]}")
     if not rows:
         axis.text(0.5, 0.5, "no training trials by the policy", transform=axis.transAxes, ha="center")
@@ -101,9 +104,6 @@ def _rate(numbers: Mapping[str, Any], measure: str) -> tuple[float, Sequence[flo
 
 def _finish(axis: Axes, measure: str, certificate: Mapping[str, Any]) -> None:
     if measure == "first_attempt":
-        chance = certificate["chance_first_attempt"]
-        axis.axhline(chance, color="black", linestyle=":", linewidth=1)
-        place = axis.get_yaxis_transform()
-        axis.text(0.01, chance, f"chance {chance:.2f}", transform=place, fontsize=7, va="bottom")
+        axis.axhline(certificate["chance_first_attempt"], color="black", linestyle=":", linewidth=1)
     axis.set_ylim(0.0, 1.08)
     axis.grid(axis="y", alpha=0.3)

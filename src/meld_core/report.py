@@ -43,7 +43,8 @@ def write_report(path: Path, run: str, certificate: Mapping[str, Any], picture: 
         "<h2>Held-out tasks</h2>",
         _table(_result_rows(certificate)),
         "<p class=note>Rates with 95 % Wilson intervals. First attempt: the first port entered was the live one "
-        f"(chance {certificate['chance_first_attempt']:.2f}); no entry counts as failure.</p>",
+        f"(chance {certificate['chance_first_attempt']:.2f}); no entry counts as failure. "
+        "Belief cleared: the same weights, the belief forgotten between episodes. Untrained: the initial weights.</p>",
         *_comparison(certificate),
         "<h2>Learning curve</h2>",
         f'<img alt="learning curve" src="{_embedded(picture, "image/png")}">',
@@ -51,8 +52,8 @@ def write_report(path: Path, run: str, certificate: Mapping[str, Any], picture: 
         "<h2>Certificate</h2>",
         _table(_provenance(certificate)),
     ]
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(run)}</title><style>{_STYLE}</style>"
-    write_atomic(path, (page + "\n".join(parts) + "</html>\n").encode())
+    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(run)}</title><style>{_STYLE}</style><body>"
+    write_atomic(path, (page + "\n".join(parts) + "</body></html>\n").encode())
 
 
 def _judge(certificate: Mapping[str, Any]) -> str:
@@ -60,17 +61,18 @@ def _judge(certificate: Mapping[str, Any]) -> str:
 
 
 def _result_rows(certificate: Mapping[str, Any]) -> Iterator[Sequence[str]]:
-    yield ("agent", "episode", "success", "first attempt", "median steps to success", "seen by the detector")
+    yield ("agent", "belief", "episode", "success", "first attempt", "median steps to success", "seen by detector")
     parts = {"trained": certificate, **certificate["controls"]}
     for name in (name for name in AGENTS if name in parts):
         for episode, numbers in parts[name]["episodes"].items():
             yield (
-                f"{AGENTS[name]}, belief {parts[name]['belief']}",
+                AGENTS[name],
+                parts[name]["belief"],
                 episode,
                 _rate(numbers["rate"], numbers["wilson95"]),
                 _rate(numbers["first_attempt_rate"], numbers["first_attempt_wilson95"]),
                 _number(numbers["median_steps_to_success"]),
-                f"{numbers['detected_successes']} of {numbers['successes']}",
+                f"{numbers['detected_successes']} (true: {numbers['successes']})",
             )
 
 
