@@ -85,24 +85,31 @@ def succeeds(*command: object) -> bool:
 
 def make_venv() -> None:
     """A virtual environment; one that sees the system's packages where a ROS is sourced."""
-    options = ["--system-site-packages"] if "ROS_DISTRO" in os.environ else []
-    if not succeeds(PYTHON, "-c", f"import sys, pip; assert sys.version_info[:2] == {sys.version_info[:2]}"):
-        options += ["--clear"]  # made by another Python, or broken
-    say(f"making {VENV} for Python {platform.python_version()}")
-    if succeeds(sys.executable, "-m", "venv", *options, VENV):
+    with_ros = "ROS_DISTRO" in os.environ
+    if suits(with_ros):
         return
-    if succeeds(sys.executable, "-m", "virtualenv", *options, VENV):
+    say(f"making {VENV} for Python {platform.python_version()}")
+    options = ["--clear", *(["--system-site-packages"] if with_ros else [])]
+    if any(succeeds(sys.executable, "-m", maker, *options, VENV) for maker in ("venv", "virtualenv")):
         return
     say("this Python can make no virtual environment: 'apt install python3-venv' or 'pip install virtualenv' mends it")
     run(sys.executable, "-m", "venv", *options, VENV)
+
+
+def suits(with_ros: bool) -> bool:
+    """Whether the environment that is there was made by this Python and in the right way."""
+    settings = VENV / "pyvenv.cfg"
+    if not settings.is_file() or f"include-system-site-packages = {str(with_ros).lower()}" not in settings.read_text():
+        return False
+    return succeeds(PYTHON, "-c", f"import sys, pip; assert sys.version_info[:2] == {sys.version_info[:2]}")
 
 
 def install() -> None:
     """torch first, because which build is right depends on the machine; then everything else."""
     install_torch()
     extras = EXTRAS
-    if succeeds(PYTHON, "-c", "import rclpy, sensor_msgs"):
-        say("using the ROS 2 that is here")
+    if "ROS_DISTRO" in os.environ and succeeds(PYTHON, "-c", "import rclpy, sensor_msgs"):
+        say(f"using the sourced ROS 2 {os.environ['ROS_DISTRO']}")
     elif has_ros_wheels():
         extras += ",ros"
     else:

@@ -63,6 +63,8 @@ class Launch:
     """train, eval or robot."""
     arguments: tyro.conf.Positional[tuple[str, ...]] = ()
     """name:=value; those of the launch files."""
+    show_args: bool = False
+    """Only list the arguments."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,7 +79,7 @@ def launch(command: Launch) -> int:
     """`meld launch`."""
     from meld_ros.training import require_ros, run_graph
 
-    if "--show-args" in command.arguments:
+    if command.show_args:
         for argument in arguments_of(command.mode):
             choices = f" [{', '.join(argument.choices())}]" if argument.choices else ""
             print(f"{argument.name}:={argument.default or '...'}  {argument.description}{choices}")

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 
 from meld_core.config import Config
 from meld_core.run_folder import RunFolder
@@ -84,12 +85,9 @@ def _train_here(config: Config, folder: RunFolder, show: Callable[[], None]) -> 
     from meld_core.train import train_in_process
 
     show()
-    with _interruptible():
-        try:
-            train_in_process(config, folder)
-        except KeyboardInterrupt:
-            return Outcome(0, False, "stopped as asked")
-    return Outcome(0, True, "finished")
+    with _stop_requested() as stop:
+        finished = train_in_process(config, folder, stop)
+    return Outcome(0, True, "finished") if finished else Outcome(0, False, "stopped as asked")
 
 
 def _evaluate(folder: RunFolder, line: str, ids: dict[str, int]) -> Outcome:
@@ -106,6 +104,24 @@ def _evaluate(folder: RunFolder, line: str, ids: dict[str, int]) -> Outcome:
         except KeyboardInterrupt:
             return Outcome(0, False, "the training is complete, its evaluation was stopped as asked")
     return Outcome(0, True, "finished")
+
+
+@contextmanager
+def _stop_requested() -> Iterator[threading.Event]:
+    """Set by Ctrl-C and SIGTERM: the trial that runs is finished first. A second one ends it at once."""
+    stop = threading.Event()
+
+    def request(signum: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            signal.default_int_handler(signum, frame)
+        stop.set()
+
+    before = {signum: signal.signal(signum, request) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 @contextmanager

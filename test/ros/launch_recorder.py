@@ -42,7 +42,9 @@ class DeclareLaunchArgument:
     def execute(self, context: LaunchContext) -> list[Any]:
         value = context.launch_configurations.setdefault(self.name, self.default_value or "")
         if self.choices and value not in self.choices:
-            raise RuntimeError(f"Argument '{self.name}' provided value '{value}' is not valid. Valid options are: {self.choices}")
+            raise RuntimeError(
+                f"Argument '{self.name}' provided value '{value}' is not valid. Valid options are: {self.choices}"
+            )
         return []
 
 

@@ -86,7 +86,9 @@ def test_arguments_have_descriptions_and_choices(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_wrong_choice_is_refused(mode: str) -> None:
-    with pytest.raises(RuntimeError, match=r"'robot' provided value 'mujocoo' is not valid. Valid options are: \['mujoco'\]"):
+    with pytest.raises(
+        RuntimeError, match=r"'robot' provided value 'mujocoo' is not valid. Valid options are: \['mujoco'\]"
+    ):
         execute(launch_file(mode), robot="mujocoo")
     with pytest.raises(ConfigError, match="launch argument robot:=mujocoo is not possible; did you mean 'mujoco'?"):
         parse_arguments(mode, ["robot:=mujocoo"])

@@ -99,7 +99,9 @@ def test_stops_all_in_order_with_exit_code_0(graph: Callable[..., Graph], asked:
     code, out, _ = running.end()
     assert (code, out) == (0, "outcome: stopped as asked\n")
     assert not any(alive(pid) for pid in pids.values())
-    moments = [float(re.findall(r"asked to stop (\S+)", running.log(name))[0]) for name in ("policy", "robot", "trainer")]
+    moments = [
+        float(re.findall(r"asked to stop (\S+)", running.log(name))[0]) for name in ("policy", "robot", "trainer")
+    ]
     assert moments == sorted(moments)
 
 
@@ -169,7 +171,11 @@ def test_no_orphan_when_the_supervisor_is_killed(graph: Callable[..., Graph], tm
     """And the robot gets the chance to park."""
     parked = tmp_path / "parked"
     park = f"signal.signal(signal.SIGTERM, lambda *_: (open({str(parked)!r}, 'w').close(), sys.exit(0)))\n"
-    robot = {"name": "robot", "code": park + "ready()\nwhile True:\n    signal.pause()", "orphan_signal": signal.SIGTERM}
+    robot = {
+        "name": "robot",
+        "code": park + "ready()\nwhile True:\n    signal.pause()",
+        "orphan_signal": signal.SIGTERM,
+    }
     running = graph(robot, {"name": "stubborn", "code": "resist()"}, POLICY)
     pids = running.pids()
     running.process.kill()
