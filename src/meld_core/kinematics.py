@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from meld_core.sim.arm import JOINT_NAMES, NOMINAL_JOINTS, arm_xml, joint_limits
+from meld_core.sim.arm import JOINT_NAMES, NOMINAL_JOINTS, joint_limits
+from meld_core.sim.arm_model import arm_xml
 from meld_core.sim.engine import mujoco
 
 import mink  # isort: skip  (imports mujoco, which engine imports with graphics switched off)
@@ -36,15 +37,13 @@ class ArmKinematics:
         w, x, y, z = pose.rotation().wxyz
         return pose.translation(), np.array([x, y, z, w])
 
-    def inverse(
-        self, position: np.ndarray, orientation: np.ndarray, seed: np.ndarray = np.array(NOMINAL_JOINTS)
-    ) -> np.ndarray:
+    def inverse(self, position: np.ndarray, orientation: np.ndarray, seed: np.ndarray | None = None) -> np.ndarray:
         """Joint angles (6,) [rad] within their limits that bring the tool to a pose, close to `seed`.
 
         Args:
             position: (3,) [m] in base_link.
             orientation: (4,) quaternion x, y, z, w.
-            seed: (6,) [rad] where the search starts; the result is a deterministic function of the three.
+            seed: (6,) [rad] where the search starts, else `NOMINAL_JOINTS`; the result depends on nothing else.
 
         Raises:
             KinematicsError: if the pose cannot be reached to 0.02 mm and 0.2 mrad.
@@ -52,11 +51,11 @@ class ArmKinematics:
         x, y, z, w = _checked(orientation, 4, "orientation")
         target = _checked(position, 3, "position")
         self._task.set_target(mink.SE3(np.array([w, x, y, z, *target])))
-        start = np.clip(_checked(seed, len(JOINT_NAMES), "seed joints"), self._lower, self._upper)
-        self._configuration.update(start)
+        start = np.array(NOMINAL_JOINTS) if seed is None else _checked(seed, len(JOINT_NAMES), "seed joints")
+        self._configuration.update(np.clip(start, self._lower, self._upper))
         for _ in range(_MAX_ITERATIONS):
             if self._arrived():
-                return np.clip(self._configuration.q, self._lower, self._upper)
+                return np.asarray(np.clip(self._configuration.q, self._lower, self._upper))
             velocity = mink.solve_ik(self._configuration, [self._task], 1.0, "daqp", 1e-9, limits=self._limits)
             self._configuration.integrate_inplace(velocity, 1.0)
         raise KinematicsError(f"the arm cannot bring its tool to {np.round(target, 4).tolist()} m in that orientation")

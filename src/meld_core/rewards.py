@@ -73,5 +73,7 @@ DETECTORS: dict[str, Callable[[RewardConfig], RewardDetector]] = {"led": LedDete
 def make_detector(config: RewardConfig) -> RewardDetector:
     """The detector of a config. Raises ConfigError on an unknown kind."""
     if config.kind not in DETECTORS:
-        raise ConfigError(f"unknown reward detector '{config.kind}'{did_you_mean(config.kind, DETECTORS)} [setting: reward.kind]")
+        raise ConfigError(
+            f"unknown reward detector '{config.kind}'{did_you_mean(config.kind, DETECTORS)} [setting: reward.kind]"
+        )
     return DETECTORS[config.kind](config)

@@ -1,7 +1,7 @@
-"""Our own MuJoCo model of the WidowX 250s (6 DOF), from primitive shapes.
+"""Numbers of the WidowX 250s (6 DOF): what simulation, kinematics and the real arm's limits share.
 
-Joint origins, axes, limits, efforts, masses and inertias are the numbers of Interbotix's URDF
-(interbotix_ros_manipulators, branch humble, wx250s.urdf.xacro); no mesh is copied. Servo gains are ours.
+Joint origins, axes, limits, efforts, masses and inertias are those of Interbotix's URDF
+(interbotix_ros_manipulators, branch humble, wx250s.urdf.xacro); servo gains are ours.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import math
 
 import numpy as np
 
+from meld_core.config import Config
+from meld_core.robot import Limits
+
 Vector = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
 
 FULL_TURN = math.pi - 1e-5
 """Limit of the three joints that turn fully [rad]."""
@@ -28,12 +32,28 @@ POINTING_DOWN = (0.0, math.sqrt(0.5), 0.0, math.sqrt(0.5))
 NOMINAL_JOINTS = (0.0, -0.4, 0.4, 0.0, 1.57, 0.0)
 """Tool pointing down in front of the arm [rad]: where inverse kinematics starts from."""
 
-_YAWED = (math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5))
-_STRAIGHT = (1.0, 0.0, 0.0, 0.0)
-_ROLLED = (0.0, 1.0, 0.0, 0.0)
+YAWED: Quaternion = (math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5))
+"""A quarter turn about z (w, x, y, z): the frame of most of the URDF's inertias."""
+STRAIGHT: Quaternion = (1.0, 0.0, 0.0, 0.0)
+ROLLED: Quaternion = (0.0, 1.0, 0.0, 0.0)
+"""Half a turn about x (w, x, y, z)."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inertial:
+    """Mass and its distribution."""
+
+    mass: float
+    """[kg]."""
+    center: Vector
+    """Centre of mass in the link frame [m]."""
+    moments: Vector
+    """Principal moments in the inertial frame [kg m^2]."""
+    frame: Quaternion = YAWED
+    """The inertial frame in the link frame (w, x, y, z)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Link:
     """One moving link and the joint that carries it."""
 
@@ -49,83 +69,90 @@ class Link:
     """[N m]."""
     stiffness: float
     """Gain of the position servo [N m/rad]."""
-    mass: float
-    """[kg]."""
-    center_of_mass: Vector
-    """In the link frame [m]."""
-    inertia: Vector
-    """Principal moments in the inertial frame [kg m^2]."""
-    inertia_frame: tuple[float, float, float, float]
-    """Quaternion w, x, y, z of the inertial frame in the link frame."""
-    shapes: str
-    """What one sees of it, as MJCF geoms."""
+    inertial: Inertial
 
 
-def _capsule(material: str, radius: float, start: str, end: str) -> str:
-    return f'<geom class="visual" type="capsule" material="{material}" size="{radius}" fromto="{start} {end}"/>'
-
-
-def _cylinder(material: str, radius: float, start: str, end: str) -> str:
-    return f'<geom class="visual" type="cylinder" material="{material}" size="{radius}" fromto="{start} {end}"/>'
-
-
-def _box(material: str, size: str, position: str) -> str:
-    return f'<geom class="visual" type="box" material="{material}" size="{size}" pos="{position}"/>'
-
+BASE = Inertial(mass=0.538736, center=(-0.03804, 0.00061, 0.01934), moments=(0.002115, 0.0006921, 0.002524))
+BAR = Inertial(mass=0.038539, center=(0.00969, 0, 0.00496), moments=(0.0000074, 0.0000284, 0.0000286))
+"""Gripper bar and propeller together."""
+FINGER = Inertial(mass=0.016246, center=(0.01382, 0, 0), moments=(0.0000047, 0.0000016, 0.0000037), frame=STRAIGHT)
+PLUG = Inertial(mass=0.02, center=(0, 0, 0), moments=(0.0000013, 0.0000035, 0.000004), frame=STRAIGHT)
 
 LINKS: tuple[Link, ...] = (
     Link(
-        "shoulder_link", "waist", (0, 0, 0.072), (0, 0, 1), -FULL_TURN, FULL_TURN, 10, 150,
-        0.480879, (0, 0, 0.00663), (0.000379, 0.0005557, 0.0005889), _YAWED,
-        _cylinder("metal", 0.045, "0 0 -0.004", "0 0 0.012") + _box("body", "0.028 0.024 0.028", "0 0 0.036"),
+        name="shoulder_link",
+        joint="waist",
+        origin=(0, 0, 0.072),
+        axis=(0, 0, 1),
+        lower=-FULL_TURN,
+        upper=FULL_TURN,
+        effort=10,
+        stiffness=150,
+        inertial=Inertial(mass=0.480879, center=(0, 0, 0.00663), moments=(0.000379, 0.0005557, 0.0005889)),
     ),
     Link(
-        "upper_arm_link", "shoulder", (0, 0, 0.03865), (0, 1, 0), math.radians(-108), math.radians(114), 20, 300,
-        0.430811, (0.01716, 0, 0.19132), (0.003463, 0.003587, 0.0004566), _YAWED,
-        _cylinder("metal", 0.026, "0 -0.038 0", "0 0.038 0")
-        + _capsule("body", 0.022, "0 0 0.02", "0 0 0.24") + _capsule("body", 0.02, "0 0 0.25", "0.04975 0 0.25"),
+        name="upper_arm_link",
+        joint="shoulder",
+        origin=(0, 0, 0.03865),
+        axis=(0, 1, 0),
+        lower=math.radians(-108),
+        upper=math.radians(114),
+        effort=20,
+        stiffness=300,
+        inertial=Inertial(mass=0.430811, center=(0.01716, 0, 0.19132), moments=(0.003463, 0.003587, 0.0004566)),
     ),
     Link(
-        "upper_forearm_link", "elbow", (0.04975, 0, 0.25), (0, 1, 0), math.radians(-123), math.radians(92), 15, 200,
-        0.234589, (0.10796, 0.00012, 0), (0.0000397, 0.0008878, 0.000888), _STRAIGHT,
-        _cylinder("metal", 0.024, "0 -0.035 0", "0 0.035 0") + _capsule("body", 0.019, "0.02 0 0", "0.16 0 0"),
+        name="upper_forearm_link",
+        joint="elbow",
+        origin=(0.04975, 0, 0.25),
+        axis=(0, 1, 0),
+        lower=math.radians(-123),
+        upper=math.radians(92),
+        effort=15,
+        stiffness=200,
+        inertial=Inertial(
+            mass=0.234589, center=(0.10796, 0.00012, 0), moments=(0.0000397, 0.0008878, 0.000888), frame=STRAIGHT
+        ),
     ),
     Link(
-        "lower_forearm_link", "forearm_roll", (0.175, 0, 0), (1, 0, 0), -FULL_TURN, FULL_TURN, 2, 60,
-        0.220991, (0.03744, 0.00522, 0), (0.0000637, 0.0001677, 0.0001834), _ROLLED,
-        _cylinder("metal", 0.021, "0 0 0", "0.012 0 0") + _capsule("body", 0.018, "0.012 0 0", "0.07 0 0"),
+        name="lower_forearm_link",
+        joint="forearm_roll",
+        origin=(0.175, 0, 0),
+        axis=(1, 0, 0),
+        lower=-FULL_TURN,
+        upper=FULL_TURN,
+        effort=2,
+        stiffness=60,
+        inertial=Inertial(
+            mass=0.220991, center=(0.03744, 0.00522, 0), moments=(0.0000637, 0.0001677, 0.0001834), frame=ROLLED
+        ),
     ),
     Link(
-        "wrist_link", "wrist_angle", (0.075, 0, 0), (0, 1, 0), math.radians(-100), math.radians(123), 5, 80,
-        0.084957, (0.04236, 0, 0.01058), (0.0000308, 0.0000282, 0.0000315), _YAWED,
-        _cylinder("metal", 0.019, "0 -0.026 0", "0 0.026 0") + _box("body", "0.026 0.017 0.017", "0.032 0 0"),
+        name="wrist_link",
+        joint="wrist_angle",
+        origin=(0.075, 0, 0),
+        axis=(0, 1, 0),
+        lower=math.radians(-100),
+        upper=math.radians(123),
+        effort=5,
+        stiffness=80,
+        inertial=Inertial(mass=0.084957, center=(0.04236, 0, 0.01058), moments=(0.0000308, 0.0000282, 0.0000315)),
     ),
     Link(
-        "gripper_link", "wrist_rotate", (0.065, 0, 0), (1, 0, 0), -FULL_TURN, FULL_TURN, 1, 30,
-        0.072885, (0.02163, 0, 0.01141), (0.0000254, 0.0000184, 0.0000167), _YAWED,
-        _cylinder("metal", 0.019, "0 0 0", "0.01 0 0") + _box("body", "0.0165 0.02 0.016", "0.0265 0 0"),
+        name="gripper_link",
+        joint="wrist_rotate",
+        origin=(0.065, 0, 0),
+        axis=(1, 0, 0),
+        lower=-FULL_TURN,
+        upper=FULL_TURN,
+        effort=1,
+        stiffness=30,
+        inertial=Inertial(mass=0.072885, center=(0.02163, 0, 0.01141), moments=(0.0000254, 0.0000184, 0.0000167)),
     ),
 )
 """The six moving links, from the base to the gripper."""
 
 JOINT_NAMES = tuple(link.joint for link in LINKS)
-
-DEFAULTS = """
-  <default>
-    <joint armature="0.02" damping="0.1"/>
-    <geom condim="4" solref="0.01 1" solimp="0.95 0.99 0.001" friction="0.4 0.005 0.0001"/>
-    <default class="visual"><geom contype="0" conaffinity="0" mass="0"/></default>
-    <default class="moving"><geom contype="1" conaffinity="2"/></default>
-    <default class="standing"><geom contype="2" conaffinity="1"/></default>
-  </default>"""
-"""Contacts are made between moving and standing parts only."""
-
-MATERIALS = """
-    <material name="body" rgba="0.17 0.18 0.21 1" specular="0.25" shininess="0.4"/>
-    <material name="metal" rgba="0.62 0.64 0.68 1" specular="0.4" shininess="0.6"/>
-    <material name="finger" rgba="0.93 0.62 0.16 1" specular="0.1"/>
-    <material name="plug" rgba="0.10 0.33 0.92 1" specular="0.2"/>
-    <material name="pin" rgba="0.98 0.82 0.25 1" specular="0.5"/>"""
 
 
 def joint_limits() -> tuple[np.ndarray, np.ndarray]:
@@ -133,81 +160,25 @@ def joint_limits() -> tuple[np.ndarray, np.ndarray]:
     return np.array([link.lower for link in LINKS]), np.array([link.upper for link in LINKS])
 
 
-def arm_bodies() -> str:
-    """The arm as MJCF bodies below base_link, with sites `ee_gripper` and `tool` and the camera `wrist`."""
-    inner = _gripper_contents()
-    for link in reversed(LINKS):
-        inner = _body(link, inner)
-    base = (
-        _inertial(0.538736, (-0.03804, 0.00061, 0.01934), (0.002115, 0.0006921, 0.002524), _YAWED)
-        + _box("body", "0.09 0.055 0.014", "-0.03 0 0.014")
-        + _cylinder("body", 0.048, "0 0 0.028", "0 0 0.068")
+def workspace(config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper corner of the box in which the tool may move, (3,) [m] in base_link each."""
+    center, size = np.array(config.task.box_center), np.array(config.robot.workspace_size)
+    lower = center - size / 2
+    lower[2] = center[2] - config.robot.workspace_below
+    return lower, lower + size
+
+
+def arm_limits(config: Config) -> Limits:
+    """Limits of the WidowX 250s on this bench, simulated or real."""
+    lower, upper = workspace(config)
+    joint_lower, joint_upper = joint_limits()
+    return Limits(
+        joint_names=JOINT_NAMES,
+        joint_lower=joint_lower,
+        joint_upper=joint_upper,
+        joint_velocity=np.full(len(JOINT_NAMES), JOINT_SPEED),
+        workspace_lower=lower,
+        workspace_upper=upper,
+        step_size=config.robot.step_size,
+        control_period=config.robot.control_period,
     )
-    return f'<body name="base_link" gravcomp="1">{base}{inner}</body>'
-
-
-def actuators() -> str:
-    """Position servos of all joints as MJCF."""
-    return "\n".join(
-        f'<position name="{link.joint}" joint="{link.joint}" kp="{link.stiffness}" dampratio="1" '
-        f'forcerange="{-link.effort} {link.effort}" inheritrange="1"/>'
-        for link in LINKS
-    )
-
-
-def arm_xml() -> str:
-    """The arm alone, for kinematics."""
-    return f"""<mujoco model="wx250s">
-  <compiler angle="radian"/>{DEFAULTS}
-  <asset>{MATERIALS}</asset>
-  <worldbody>{arm_bodies()}</worldbody>
-</mujoco>"""
-
-
-def _body(link: Link, inner: str) -> str:
-    joint = (
-        f'<joint name="{link.joint}" axis="{_text(link.axis)}" range="{link.lower} {link.upper}" limited="true"/>'
-    )
-    inertial = _inertial(link.mass, link.center_of_mass, link.inertia, link.inertia_frame)
-    start = f'<body name="{link.name}" pos="{_text(link.origin)}" gravcomp="1">'
-    return f"{start}{joint}{inertial}{link.shapes}{inner}</body>"
-
-
-def _inertial(mass: float, position: Vector, inertia: Vector, frame: tuple[float, ...]) -> str:
-    return f'<inertial mass="{mass}" pos="{_text(position)}" diaginertia="{_text(inertia)}" quat="{_text(frame)}"/>'
-
-
-def _gripper_contents() -> str:
-    """Horn, bar and fingers (closed on the plug), the plug, tool sites and the wrist camera."""
-    length, width, height = (s / 2 for s in PLUG_SIZE)
-    bar = 0.043 + 0.023
-    grip = width + 0.004
-    fingers = "".join(
-        f'<body name="{side}_finger_link" pos="{bar} {sign * grip} 0" gravcomp="1">'
-        + _inertial(0.016246, (0.01382, 0, 0), (0.0000047, 0.0000016, 0.0000037), _STRAIGHT)
-        + '<geom class="moving" type="box" material="finger" size="0.017 0.004 0.007" pos="0.017 0 0"/></body>'
-        for side, sign in (("left", 1), ("right", -1))
-    )
-    pins = "".join(
-        _box("pin", "0.005 0.0016 0.0004", f"{length - 0.005} {(i - 1.5) * 0.0048} {height}") for i in range(4)
-    )
-    return f"""
-      <body name="gripper_bar_link" pos="0.043 0 0" gravcomp="1">
-        {_inertial(0.034199 + 0.00434, (0.00969, 0, 0.00496), (0.0000074, 0.0000284, 0.0000286), _YAWED)}
-        {_box("metal", "0.010 0.045 0.009", "0.012 0 0")}
-      </body>
-      {fingers}
-      <body name="plug" pos="{PLUG_TIP - length} 0 0" gravcomp="1">
-        <inertial mass="0.02" pos="0 0 0" diaginertia="0.0000013 0.0000035 0.000004"/>
-        <geom name="plug" class="moving" type="box" material="plug" size="{length} {width} {height}"/>
-        {pins}
-      </body>
-      <geom class="visual" type="box" material="body" size="0.012 0.012 0.006" pos="0.030 0 -0.068"/>
-      <geom class="visual" type="box" material="metal" size="0.006 0.008 0.028" pos="0.024 0 -0.040"/>
-      <camera name="wrist" pos="0.044 0 -0.068" xyaxes="0 -1 0 -0.60 0 1" fovy="70"/>
-      <site name="ee_gripper" pos="{EE_GRIPPER} 0 0" size="0.001" group="5"/>
-      <site name="tool" pos="{PLUG_TIP} 0 0" size="0.001" group="5"/>"""
-
-
-def _text(numbers: tuple[float, ...]) -> str:
-    return " ".join(f"{n:.10g}" for n in numbers)

@@ -7,10 +7,10 @@ graphics switched off and leave OpenGL to `meld_core.sim.render`, which picks a 
 from __future__ import annotations
 
 import os
-from types import ModuleType
+from typing import Any
 
 
-def _import_mujoco() -> ModuleType:
+def _import_mujoco() -> Any:
     before = os.environ.get("MUJOCO_GL")
     os.environ["MUJOCO_GL"] = "disable"
     try:

@@ -25,7 +25,7 @@ _WIDEST = 10.0
 """No joint angle [rad], joint speed [rad/s] or coordinate [m] of this arm is larger."""
 
 
-class InsertionEnvironment(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
+class InsertionEnvironment(gymnasium.Env[Any, np.ndarray]):
     """Plug into the live port, found by trying: sparse reward, hidden task.
 
     Observation: `image` (H, W, 3) uint8, the policy views stacked vertically; `proprioception` (19,) float32: joints
@@ -97,7 +97,7 @@ class InsertionEnvironment(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         truncated = not terminated and self._steps >= self._config.task.horizon
         return observation, reward.reward if reward.valid else 0.0, terminated, truncated, self._info(reward)
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """A (480, 480, 3) uint8 picture of the bench, or None without a render mode."""
         return self._robot.picture("bench", 480) if self.render_mode == "rgb_array" else None
 

@@ -7,17 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from meld_core.config import Config, ConfigError, did_you_mean
+from meld_core.config import Config, ConfigError
 from meld_core.kinematics import ArmKinematics, KinematicsError
-from meld_core.robot import Limits
-from meld_core.sim.arm import JOINT_NAMES, JOINT_SPEED, NOMINAL_JOINTS, POINTING_DOWN, joint_limits
+from meld_core.sim.arm import NOMINAL_JOINTS, POINTING_DOWN, arm_limits
 from meld_core.sim.engine import mujoco
 from meld_core.sim.render import FINE, Renderer, View, make_renderer
-from meld_core.sim.scene import LED_DARK_GROUP, LED_LIT_GROUP, LED_SQUARE, scene_xml
+from meld_core.sim.scene import LED_DARK_GROUP, LED_LIT_GROUP, check_bench, scene_xml
 from meld_core.tasks import SPLITS, Task, in_port, in_port_frame, seated
 from meld_core.types import Frame, RobotState
-
-POLICY_CAMERAS = ("external", "wrist")
 
 _START_BELOW_TOP = 0.012
 """The start pose lies this much below the top of the workspace [m]."""
@@ -29,42 +26,6 @@ _RAMP = 0.010
 """Joint targets move along their ramp in steps of this length [s]."""
 
 
-def workspace(config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper corner of the box in which the tool may move, (3,) [m] in base_link each."""
-    center, size = np.array(config.task.box_center), np.array(config.robot.workspace_size)
-    lower = center - size / 2
-    lower[2] = center[2] - config.robot.workspace_below
-    return lower, lower + size
-
-
-def arm_limits(config: Config) -> Limits:
-    """Limits of the WidowX 250s on this bench, simulated or real."""
-    lower, upper = workspace(config)
-    joint_lower, joint_upper = joint_limits()
-    return Limits(
-        joint_names=JOINT_NAMES,
-        joint_lower=joint_lower,
-        joint_upper=joint_upper,
-        joint_velocity=np.full(len(JOINT_NAMES), JOINT_SPEED),
-        workspace_lower=lower,
-        workspace_upper=upper,
-        step_size=config.robot.step_size,
-        control_period=config.robot.control_period,
-    )
-
-
-def _check_region(config: Config) -> None:
-    """A region beside the LED would silently never see a success."""
-    x, y, width, height = config.reward.region
-    left, top, right, bottom = (share * config.sim.detector_size for share in LED_SQUARE)
-    covers = x <= left and y <= top and x + width >= right and y + height >= bottom
-    if config.reward.kind == "led" and not covers:
-        raise ConfigError(
-            f"reward.region {list(config.reward.region)} misses the LED, which a simulated detector view of "
-            f"{config.sim.detector_size} px shows between ({left:.0f}, {top:.0f}) and ({right:.0f}, {bottom:.0f}) px"
-        )
-
-
 class SimRobot:
     """One simulated arm and bench. The same calls give bit-identical states and pictures.
 
@@ -72,11 +33,8 @@ class SimRobot:
     """
 
     def __init__(self, config: Config) -> None:
-        """Cheap; `connect` builds the model. Raises ConfigError on an unknown camera or a misplaced LED region."""
-        for name in config.sim.views:
-            if name not in POLICY_CAMERAS:
-                raise ConfigError(f"unknown view '{name}'{did_you_mean(name, POLICY_CAMERAS)} [setting: sim.views]")
-        _check_region(config)
+        """Cheap; `connect` builds the model. Raises ConfigError where the settings make no workable bench."""
+        check_bench(config)
         self.limits = arm_limits(config)
         self._config = config
         self._period = round(config.robot.control_period * 1e9)
@@ -95,7 +53,7 @@ class SimRobot:
 
         Raises:
             RenderError: where this machine cannot render.
-            ConfigError: where the arm cannot reach the whole workspace or the ports do not fit the box.
+            ConfigError: where the arm cannot reach the whole workspace.
         """
         if self._data is not None:
             return

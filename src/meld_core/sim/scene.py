@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 
-from meld_core.config import Config, ConfigError, RobotConfig, TaskConfig
-from meld_core.sim.arm import DEFAULTS, MATERIALS, PLUG_SIZE, actuators, arm_bodies
+from meld_core.config import Config, ConfigError, RobotConfig, TaskConfig, did_you_mean
+from meld_core.sim.arm import PLUG_SIZE
+from meld_core.sim.arm_model import DEFAULTS, MATERIALS, actuators, arm_bodies, numbers
 
+POLICY_CAMERAS = ("external", "wrist")
 LED_DARK_GROUP = 3
 LED_LIT_GROUP = 4
 LED_SQUARE = (0.41, 0.46, 0.59, 0.64)
@@ -28,12 +30,7 @@ _PLUG_X, _PLUG_Y = PLUG_SIZE[2], PLUG_SIZE[1]
 
 
 def scene_xml(config: Config) -> str:
-    """The whole bench as MJCF.
-
-    Raises:
-        ConfigError: where the ports do not fit the box, the plug or the workspace.
-    """
-    check_bench(config)
+    """The whole bench as MJCF, of a config that passes `check_bench`."""
     x, y, z = config.task.box_center
     return f"""<mujoco model="insertion">
   <compiler angle="radian"/>
@@ -44,8 +41,10 @@ def scene_xml(config: Config) -> str:
   </visual>
   <statistic center="{x} {y} {z}" extent="1"/>{DEFAULTS}
   <asset>{MATERIALS}
-    <texture name="sky" type="skybox" builtin="gradient" rgb1="0.80 0.86 0.92" rgb2="0.48 0.56 0.66" width="64" height="384"/>
-    <texture name="table" type="2d" builtin="checker" rgb1="0.72 0.58 0.44" rgb2="0.66 0.52 0.39" width="128" height="128"/>
+    <texture name="sky" type="skybox" builtin="gradient" rgb1="0.80 0.86 0.92" rgb2="0.48 0.56 0.66"
+      width="64" height="384"/>
+    <texture name="table" type="2d" builtin="checker" rgb1="0.72 0.58 0.44" rgb2="0.66 0.52 0.39"
+      width="128" height="128"/>
     <material name="table" texture="table" texrepeat="12 12" texuniform="false" specular="0" reflectance="0"/>
     <material name="box" rgba="0.86 0.86 0.83 1" specular="0"/>
     <material name="side" rgba="0.66 0.68 0.71 1" specular="0"/>
@@ -60,7 +59,8 @@ def scene_xml(config: Config) -> str:
       specular="0 0 0" castshadow="false"/>
     <geom name="table" class="standing" type="box" material="table" size="0.6 0.6 0.02" pos="0.2 0 -0.02"/>
     <camera name="external" mode="fixed" pos="{x + 0.34} {y} {z + 0.30}" xyaxes="0 1 0 -0.64 0 0.80" fovy="29"/>
-    <camera name="bench" mode="fixed" pos="{x + 0.50} {y - 0.62} {z + 0.42}" xyaxes="0.62 0.63 0 -0.195 0.192 0.781" fovy="34"/>
+    <camera name="bench" mode="fixed" pos="{x + 0.50} {y - 0.62} {z + 0.42}"
+      xyaxes="0.62 0.63 0 -0.195 0.192 0.781" fovy="34"/>
     {arm_bodies()}
     {_box_body(config.task)}
   </worldbody>
@@ -69,7 +69,7 @@ def scene_xml(config: Config) -> str:
 
 
 def check_bench(config: Config) -> None:
-    """Raise ConfigError unless the ports fit the box, the plug fits the ports and all of them can be reached."""
+    """Raise ConfigError unless ports fit the box, the plug fits the ports, all are reached and the LED is watched."""
     task, robot = config.task, config.robot
     thinnest = task.port_spacing - 2 * _port_half(task)
     if thinnest < _THINNEST_RIB:
@@ -90,6 +90,7 @@ def check_bench(config: Config) -> None:
             f"ports of task.depth {task.depth} m need {lowest:.3f} m"
         )
     _check_workspace(task, robot, config.gate.workspace_margin)
+    _check_views(config)
 
 
 def _check_workspace(task: TaskConfig, robot: RobotConfig, margin: float) -> None:
@@ -107,6 +108,21 @@ def _check_workspace(task: TaskConfig, robot: RobotConfig, margin: float) -> Non
         raise ConfigError(
             f"robot.workspace_below {robot.workspace_below} m does not let the plug reach task.depth {task.depth} m; "
             f"{task.depth + margin:.4f} m would"
+        )
+
+
+def _check_views(config: Config) -> None:
+    """Views must exist, and a region beside the LED would silently never see a success."""
+    for name in config.sim.views:
+        if name not in POLICY_CAMERAS:
+            raise ConfigError(f"unknown view '{name}'{did_you_mean(name, POLICY_CAMERAS)} [setting: sim.views]")
+    x, y, width, height = config.reward.region
+    left, top, right, bottom = (share * config.sim.detector_size for share in LED_SQUARE)
+    covers = x <= left and y <= top and x + width >= right and y + height >= bottom
+    if config.reward.kind == "led" and not covers:
+        raise ConfigError(
+            f"reward.region {list(config.reward.region)} misses the LED, which a simulated detector view of "
+            f"{config.sim.detector_size} px shows between ({left:.0f}, {top:.0f}) and ({right:.0f}, {bottom:.0f}) px"
         )
 
 
@@ -130,7 +146,7 @@ def _box_body(task: TaskConfig) -> str:
         center = (port - (task.ports - 1) / 2) * task.port_spacing
         size = (_PLUG_X / 2 + task.clearance, _port_half(task), 0.0005)
         parts.append(_seen("hole", size, (0, center, -0.0025)))
-    return f'<body name="box" mocap="true" pos="{_text(task.box_center)}">{"".join(parts)}{_led(half_x)}</body>'
+    return f'<body name="box" mocap="true" pos="{numbers(task.box_center)}">{"".join(parts)}{_led(half_x)}</body>'
 
 
 def _walls(task: TaskConfig, depth: float) -> list[str]:
@@ -158,12 +174,8 @@ def _led(half_x: float) -> str:
 
 
 def _standing(material: str, size: tuple[float, ...], position: tuple[float, ...]) -> str:
-    return f'<geom class="standing" type="box" material="{material}" size="{_text(size)}" pos="{_text(position)}"/>'
+    return f'<geom class="standing" type="box" material="{material}" size="{numbers(size)}" pos="{numbers(position)}"/>'
 
 
 def _seen(material: str, size: tuple[float, ...], position: tuple[float, ...]) -> str:
-    return f'<geom class="visual" type="box" material="{material}" size="{_text(size)}" pos="{_text(position)}"/>'
-
-
-def _text(numbers: tuple[float, ...]) -> str:
-    return " ".join(f"{n:.10g}" for n in numbers)
+    return f'<geom class="visual" type="box" material="{material}" size="{numbers(size)}" pos="{numbers(position)}"/>'
