@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,13 +37,13 @@ def data_files() -> set[str]:
 
 
 @pytest.fixture(scope="module", params=["plain", "symlink"])
-def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A built colcon workspace whose source is a copy of this checkout."""
     folder = tmp_path_factory.mktemp(request.param)
     copy_of_checkout(folder / "src" / "meld_ros")
     options = ["--symlink-install"] if request.param == "symlink" else []
     run(COLCON, "build", *options, cwd=folder)
-    yield folder
+    return folder
 
 
 def copy_of_checkout(target: Path) -> None:

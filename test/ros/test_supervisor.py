@@ -134,7 +134,8 @@ def test_the_graph_ends_well_when_the_policy_does(graph: Callable[..., Graph]) -
 
 
 def test_a_node_that_does_not_end_is_killed_with_what_it_started(graph: Callable[..., Graph]) -> None:
-    code = "child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']); print('child', child.pid); resist()"
+    own_child = "child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])"
+    code = f"{own_child}; print('child', child.pid); resist()"
     running = graph(POLICY, {"name": "stubborn", "code": code, "stop_timeout": 0.3})
     pids = running.pids()
     child = int(re.findall(r"child (\d+)", running.log("stubborn"))[0])
