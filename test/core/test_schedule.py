@@ -1,0 +1,94 @@
+"""Schedule and scripted search."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from meld_core.config import Config, load_config
+from meld_core.schedule import Round, Schedule, held_out_plans
+from meld_core.scripted_search import ScriptedSearch
+from meld_core.tasks import Task, make_tasks, seated
+from meld_core.types import RobotState, Source
+
+
+def config_with(*overrides: str) -> Config:
+    base = ["train.demonstrations=3", "train.random_trials=1", "train.trials=20", "learner.update_every=4"]
+    return load_config(overrides=[*base, *overrides])
+
+
+def test_sources_and_weights_of_each_trial() -> None:
+    """Initial trials 0-3; rounds end at trials 3, 7, 11 ...; with lead 1 trial 8 acts with the weights of round 7."""
+    plans = [Schedule(config_with()).plan(n) for n in range(13)]
+    assert [p.source for p in plans[:5]] == [Source.SCRIPT] * 3 + [Source.RANDOM, Source.POLICY]
+    assert [p.needs_weights_through for p in plans] == [None] * 4 + [3] * 4 + [7] * 4 + [11]
+
+
+def test_lead_lets_the_actor_run_ahead_of_the_learner() -> None:
+    """With lead 4 trial 8 still acts with the weights of trial 3, trial 11 with those of trial 7."""
+    schedule = Schedule(config_with("train.lead=4"))
+    assert [schedule.plan(n).needs_weights_through for n in (4, 8, 10, 11, 15)] == [3, 3, 3, 7, 11]
+
+
+def test_every_needed_version_is_made() -> None:
+    schedule = Schedule(config_with("train.lead=3"))
+    made = {n for n in range(schedule.trials) if schedule.updates_after(n)}
+    assert {schedule.plan(n).needs_weights_through for n in range(4, schedule.trials)} <= made
+
+
+def test_updates() -> None:
+    schedule = Schedule(config_with("learner.pretrain_model_updates=9", "learner.model_updates=5"))
+    updates = {n: schedule.updates_after(n) for n in range(9)}
+    assert updates[3] == Round(9, 1000)
+    assert updates[7] == Round(5, 800)
+    assert [n for n, u in updates.items() if u is None] == [0, 1, 2, 4, 5, 6, 8]
+
+
+def test_plans_are_pure_and_tasks_of_two_seeds_differ() -> None:
+    one, other = Schedule(config_with()), Schedule(config_with("train.seed=1"))
+    assert one.plan(5) == Schedule(config_with()).plan(5)
+    assert one.plan(5).task != other.plan(5).task
+    assert one.plan(5).task.split == "train"
+
+
+def test_held_out_plans_use_the_asked_split_and_seed() -> None:
+    plans = held_out_plans(config_with("eval.split=validation"), 3, 50)
+    assert [p.task.id for p in plans] == [f"insertion-validation-{n}" for n in (50, 51, 52)]
+    assert all(p.greedy and p.needs_weights_through is None for p in plans)
+
+
+class Puppet:
+    """A point that moves exactly as told, stopped by nothing."""
+
+    def __init__(self, position: np.ndarray) -> None:
+        self.position = position
+
+    def state(self) -> RobotState:
+        return RobotState(np.zeros(6), np.zeros(6), self.position, np.array([0, 0, 0, 1.0]), 1)
+
+
+def search(task: Task, start: np.ndarray, steps: int) -> list[int]:
+    """Ports in which the tip is seated, in order of their first visit, until the live one."""
+    config = load_config()
+    script, puppet, visited = ScriptedSearch(task, config), Puppet(start), []
+    script.begin_episode()
+    for _ in range(steps):
+        puppet.position = puppet.position + script.act(puppet.state()) * config.robot.step_size
+        for port in range(3):
+            if seated(puppet.position, task, port, config.task) and port not in visited:
+                visited.append(port)
+        if task.live in visited:
+            break
+    return visited
+
+
+@pytest.mark.parametrize("live", [0, 1, 2])
+@pytest.mark.parametrize("nearest", [0, 2])
+def test_search_tries_the_nearest_port_first_and_finds_the_live_one(live: int, nearest: int) -> None:
+    """Started above an outer port, the order is outer, middle, other outer; it stops at the live one."""
+    import dataclasses
+
+    task = dataclasses.replace(make_tasks(load_config().task).sample("train", 7), live=live)
+    visited = search(task, np.asarray(task.ports[nearest]) + [0.0, 0.0, 0.025], steps=40)
+    order = [nearest, 1, 2 - nearest]
+    assert visited == order[: order.index(live) + 1]
