@@ -1,0 +1,102 @@
+"""The rule of the house, held by reading the sources: who may import what, and who must not know the truth."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+NODES = ("meld_ros/conversions.py", "meld_ros/node_main.py", "meld_ros/*_node.py")
+MESSAGES = ("builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs",
+            "std_msgs", "std_srvs", "visualization_msgs")  # fmt: skip
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "numpy": ("meld_core/**", "meld_ros/conversions.py", "meld_ros/*_node.py", "meld_ros/robots/*"),
+    "torch": (
+        "meld_core/agent.py", "meld_core/batch.py", "meld_core/belief_cache.py", "meld_core/checkpoint.py",
+        "meld_core/evaluation_workers.py", "meld_core/latent_model.py", "meld_core/learner.py", "meld_core/metrics.py",
+        "meld_core/nets.py", "meld_core/sac.py", "meld_core/weights.py",
+    ),
+    "yaml": ("meld_core/config.py",),
+    "cv2": ("meld_core/rewards.py", "meld_core/camera.py", "meld_ros/camera_node.py"),
+    "mujoco": ("meld_core/sim/*", "meld_core/kinematics.py"),
+    "mink": ("meld_core/sim/*", "meld_core/kinematics.py"),
+    "mujoco_warp": ("meld_core/sim/*",),
+    "warp": ("meld_core/sim/*",),
+    "gymnasium": ("meld_core/sim/*",),
+    "matplotlib": ("meld_core/plots.py",),
+    "PIL": ("meld_core/video.py",),
+    "imageio_ffmpeg": ("meld_core/video.py",),
+    "rich": ("meld_core/progress.py", "meld_ros/evaluation.py", "meld_ros/training.py"),
+    "tyro": ("meld_ros/cli.py",),
+    "rclpy": NODES,
+    **dict.fromkeys(MESSAGES, NODES),
+    "launch": ("meld_ros/launching.py",),
+    "launch_ros": ("meld_ros/launching.py",),
+    "ament_index_python": ("meld_ros/launching.py",),
+}  # fmt: skip
+"""Every third-party package, and the files that may import it."""
+
+BLIND = ("agent", "belief_cache", "collector", "driver", "joiner", "latent_model", "learner", "nets", "rewards", "sac",
+         "schedule", "scripted_search", "weights")  # fmt: skip
+"""Modules of meld_core in which the simulator's knowledge has no name."""
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def imports_of(path: Path) -> set[str]:
+    """Top-level packages that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: imports are absolute"
+            found.add(str(node.module).partition(".")[0])
+    return found - set(sys.stdlib_module_names)
+
+
+def fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(re.fullmatch(pattern.replace("**", ".+").replace("/*", "/[^/]+"), name) for pattern in patterns)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_only_what_its_room_may(path: Path) -> None:
+    third_party = imports_of(path) - {"meld_core", "meld_ros"}
+    assert sorted(package for package in third_party if not fits(name_of(path), ALLOWED.get(package, ()))) == []
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "meld_core").rglob("*.py")), ids=name_of)
+def test_the_core_knows_nothing_of_ros(path: Path) -> None:
+    assert imports_of(path) & {"meld_ros", "rclpy", *MESSAGES} == set()
+
+
+@pytest.mark.parametrize("module", BLIND)
+def test_the_agent_has_no_word_for_the_truth(module: str) -> None:
+    assert "truth" not in (SOURCE / "meld_core" / f"{module}.py").read_text(encoding="utf-8").lower()
+
+
+def test_the_nodes_of_agent_and_reward_never_look_at_the_truth() -> None:
+    for node in ("policy_node", "reward_node"):
+        path = SOURCE / "meld_ros" / f"{node}.py"
+        assert re.findall(r"truth\[|\.truth\b", path.read_text(encoding="utf-8")) == [], node
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name != "config.py"], ids=name_of)
+def test_files_are_short(path: Path) -> None:
+    """config.py is a table of settings and may be as long as it is."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 300
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_is_pickled(path: Path) -> None:
+    assert imports_of(path) & {"cloudpickle", "dill", "joblib", "pickle", "shelve"} == set()
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r"\b(?:torch\.save|torch\.load|np\.load\(|allow_pickle=True|import pickle)", text) == []
