@@ -33,7 +33,7 @@ class Replay:
         """Calls of `ingest` since opening, by outcome."""
         self.problems: list[str] = []
         """What opening found wrong, one sentence each."""
-        self._ids: set[TrialId] = set()
+        self._by_id: dict[TrialId, Trial] = {}
         remove_temporary(self.folder)
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             self._open(path)
@@ -42,16 +42,16 @@ class Replay:
         return len(self.trials)
 
     def __contains__(self, trial: TrialId) -> bool:
-        return trial in self._ids
+        return trial in self._by_id
 
     def ingest(self, data: bytes) -> Trial | None:
         """Store a trial that arrived as bytes; it is fsynced on return, and may be acknowledged.
 
         Returns:
-            The trial, or None where it is known already.
+            The trial, or None where this very trial is known already.
 
         Raises:
-            TrialError: on bad bytes, or a split other than "train".
+            TrialError: on bad bytes, a split other than "train", or another trial under a known id.
             StorageError: where the disk refuses; nothing is stored, send it again.
         """
         data = bytes(data)
@@ -60,7 +60,7 @@ class Replay:
         except TrialError:
             self.refused += 1
             raise
-        if trial.meta.id in self._ids:
+        if trial.meta.id in self._by_id:
             self.duplicates += 1
             return None
         write_atomic(self._path(trial), data)
@@ -70,8 +70,9 @@ class Replay:
 
     def _admit(self, data: bytes) -> Trial:
         trial = _decode_for_training(data)
-        if trial.meta.id not in self._ids and self._path(trial).exists():
-            raise TrialError(f"another trial is stored as {self._path(trial).name}")
+        known = self._by_id.get(trial.meta.id)
+        if encode_trial(known) != data if known else self._path(trial).exists():
+            raise TrialError(f"another trial is stored as {self._path(trial).name}; each trial needs an id of its own")
         return trial
 
     def _path(self, trial: Trial) -> Path:
@@ -91,7 +92,7 @@ class Replay:
 
     def _insert(self, trial: Trial) -> None:
         bisect.insort(self.trials, trial, key=_order)
-        self._ids.add(trial.meta.id)
+        self._by_id[trial.meta.id] = trial
         self.steps += steps_of(trial)
 
 

@@ -93,12 +93,14 @@ class Spool:
         """Store one closed episode; it is fsynced on return.
 
         Raises:
-            TrialError: on wrong rows, or an episode that is not the next one of its trial.
+            TrialError: on wrong rows, an episode that is not the next one of its trial, or a trial that is closed.
             StorageError: where the disk refuses; try again with the same arguments.
         """
         expected = len(self._parts_of(meta))
         if episode != expected:
             raise TrialError(f"episode {episode} of trial {meta.id} came where {expected} was expected")
+        if self._pending_path(str(meta.id)).exists():
+            raise TrialError(f"trial {meta.id} is closed already; a repetition needs a counter or boot id of its own")
         data = encode_part(Part(meta, episode, rows, extras))
         write_atomic(make_folder(self._open / str(meta.id)) / f"{episode:03d}{SUFFIX}", data)
 

@@ -112,7 +112,7 @@ def _array(label: str, entry: Any, body: memoryview, offset: int) -> tuple[np.nd
     dtype = np.dtype(_DTYPES[dtype_name])
     count = math.prod(shape)
     end = offset + count * dtype.itemsize
-    if entry["data_offsets"] != [offset, end] or end > len(body):
+    if entry["data_offsets"] != [offset, end]:
         raise bad
     try:
         array = np.frombuffer(body, dtype, count, offset).reshape(shape) if count else np.empty(shape, dtype)

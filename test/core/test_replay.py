@@ -89,6 +89,15 @@ def test_two_trials_whose_short_names_collide_are_not_mixed_up(tmp_path):
         learner.ingest(encode_trial(trial_of(boot="01234567" + "f" * 24)))
 
 
+def test_another_trial_under_a_known_id_is_no_duplicate(tmp_path):
+    """Taken for a duplicate it would be acknowledged, removed from the spool, and lost."""
+    learner = Replay(tmp_path)
+    learner.ingest(encode_trial(trial_of(aborted="camera lost")))
+    with pytest.raises(TrialError, match=r"another trial is stored as .*; each trial needs an id of its own"):
+        learner.ingest(encode_trial(trial_of()))
+    assert (learner.duplicates, learner.refused, len(learner)) == (0, 1, 1)
+
+
 def test_opening_sets_bad_files_aside_and_keeps_the_rest(tmp_path):
     learner = Replay(tmp_path)
     for counter in (1, 2, 3, 4):

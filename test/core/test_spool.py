@@ -78,6 +78,15 @@ def test_episodes_come_in_order(tmp_path):
         actor.add_episode(meta_of(), 1, rows, truth_of(rows))
 
 
+def test_a_closed_trial_is_not_overwritten_by_a_repetition_of_the_same_id(tmp_path):
+    actor, meta = Spool(tmp_path), meta_of()
+    fill(actor, meta, (3, 2))
+    actor.close_trial(meta)
+    with pytest.raises(TrialError, match=f"trial {ID} is closed already; a repetition needs a counter or boot id"):
+        fill(actor, meta, (1,))
+    assert actor.read(ID) == encode_trial(trial_of())
+
+
 def test_wrong_rows_are_refused_and_named(tmp_path):
     rows = episode_of(0, 2, last=False)
     del rows["stamp"]
