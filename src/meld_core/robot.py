@@ -249,7 +249,7 @@ class MotionGate:
         self.hold(_POLICY_LOST)
 
     def policy_back(self) -> bool:
-        """The lease of a lost policy goes on. Whether the episode may, too: in lockstep only, where time stood still."""
+        """A lost policy is back. Whether the episode goes on: in lockstep only, where time stood still meanwhile."""
         with self._lock:
             back = self._lockstep and self.state is GateState.HOLD and self.reason == _POLICY_LOST
             if back:
