@@ -21,7 +21,7 @@ from meld_core.metrics import RunningMean
 from meld_core.nets import Actor, Critics
 from meld_core.sac import actor_loss, critic_loss, critic_target, polyak, temperature_loss
 from meld_core.schedule import Schedule
-from meld_core.types import Trial
+from meld_core.types import Trial, TrialId
 from meld_core.weights import Weights
 
 Progress = Callable[[str, int, int], None]
@@ -71,7 +71,7 @@ class Learner:
             self._torch_rng = torch.get_rng_state()
         self._optimizers = self._make_optimizers()
         self._trials: list[LearnerTrial] = []
-        self._taken = 0
+        self._taken: set[TrialId] = set()
         self.trained_through, self.version = -1, -1
         self.model_updates, self.ac_updates, self.steps = 0, 0, 0
         self.first_update_step = -1
@@ -120,12 +120,11 @@ class Learner:
 
     def _take_trials(self, index: int) -> None:
         """Convert trials up to `index` that were not seen before."""
-        trials = self._replay.trials
-        while self._taken < len(trials) and trials[self._taken].meta.id.counter <= index:
-            trial = trials[self._taken]
-            self._trials.append(learner_trial(trial, self._config))
-            self.steps += len(trial) - int(trial.rows["first_in_episode"].sum())
-            self._taken += 1
+        for trial in self._replay.trials:
+            if trial.meta.id.counter <= index and trial.meta.id not in self._taken:
+                self._trials.append(learner_trial(trial, self._config))
+                self.steps += len(trial) - int(trial.rows["first_in_episode"].sum())
+                self._taken.add(trial.meta.id)
 
     def _set_rates(self, progress: float) -> None:
         rates = self._config.learner
@@ -228,7 +227,7 @@ class Learner:
             counters = {name: int(meta["counters"][name]) for name in _COUNTERS}
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise checkpoint.CheckpointError(f"{path} does not fit this config: {' '.join(str(error).split())[:300]}") from None
-        self._trials, self._taken = [], 0
+        self._trials, self._taken = [], set()
         self._take_trials(counters["trained_through"])
         for name, value in counters.items():
             setattr(self, name, value)

@@ -1,29 +1,21 @@
-"""The byte format of trials, episodes and weights: safetensors, deterministic, every byte under a digest.
+"""The byte format of trials, episodes, weights and checkpoints: safetensors with every byte under a digest.
 
-The layout is that of safetensors (8 bytes of header length, a JSON header, the arrays), so any safetensors reader
-opens our files. It is written here, not by that library, for three reasons: the same content must give the same bytes
-whatever the version of the library; the header must be covered by the digest, which therefore stands at a fixed
-place in it; and arrays are read without a copy.
+Any safetensors reader opens our files. The same contents give the same bytes (one version of the library, pinned in
+constraints.txt), and `unpack` accepts only bytes that `pack` could have made.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
-_DTYPES = {
-    "F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1",
-}  # fmt: skip
-_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
-_PREFIX = b'{"__metadata__":{"sha256":"'
-_DIGEST = slice(8 + len(_PREFIX), 8 + len(_PREFIX) + 64)
-_MOST_DIMENSIONS = 8
-_LARGEST_DIMENSION = 2**40
+_KEY = "meld"
+"""The one metadata entry: the library does not promise an order for several."""
 
 
 class FormatError(ValueError):
@@ -36,94 +28,53 @@ def pack(kind: str, meta: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     Raises:
         FormatError: on an array whose dtype the format does not have.
     """
-    header: dict[str, Any] = {"__metadata__": {"sha256": "0" * 64, "kind": kind, "meta": meta}}
-    blocks, offset = [], 0
-    for name in sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)):  # large items first: all stay aligned
-        block, entry = _block(kind, name, arrays[name], offset)
-        header[name], offset = entry, offset + len(block)
-        blocks.append(block)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    head = bytearray(len(text).to_bytes(8, "little") + text)
-    head[_DIGEST] = _digest([head[: _DIGEST.start], head[_DIGEST.stop :], *blocks])
-    return b"".join([head, *blocks])
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise FormatError(f"{kind} array '{name}' is {array.dtype}, which cannot be stored (can: bool, int, uint, float)")
+    whole = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in sorted(arrays.items())}
+    entry = {"kind": kind, "meta": meta, "sha256": _digest(kind, meta, whole)}
+    return save(whole, metadata={_KEY: json.dumps(entry, sort_keys=True)})
 
 
-def _block(kind: str, name: str, array: np.ndarray, offset: int) -> tuple[bytes, dict[str, Any]]:
-    little = array.dtype.newbyteorder("<")
-    if little not in _NAMES:
-        raise FormatError(f"{kind} array '{name}' is {array.dtype}, which cannot be stored (can: {', '.join(_DTYPES)})")
-    block = array.astype(little, copy=False).tobytes()
-    entry = {"dtype": _NAMES[little], "shape": list(array.shape), "data_offsets": [offset, offset + len(block)]}
-    return block, entry
-
-
-def _digest(parts: list[Any]) -> bytes:
-    sha = hashlib.sha256()
-    for part in parts:
-        sha.update(part)
-    return sha.hexdigest().encode()
+def _digest(kind: str, meta: str, arrays: Mapping[str, np.ndarray]) -> str:
+    sha = hashlib.sha256(json.dumps([kind, meta]).encode())
+    for name, array in sorted(arrays.items()):
+        sha.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        sha.update(array.data if array.size else b"")
+    return sha.hexdigest()
 
 
 def unpack(kind: str, data: bytes) -> tuple[str, dict[str, np.ndarray]]:
-    """Inverse of `pack`: the text and read-only arrays that share memory with `data`.
+    """Inverse of `pack`: the text and read-only arrays.
 
     Raises:
         FormatError: unless `pack(kind, ...)` could have made exactly these bytes.
     """
-    view = memoryview(data)
-    if len(view) < _DIGEST.stop or bytes(view[8 : _DIGEST.start]) != _PREFIX:
-        raise FormatError(f"{kind} data of {len(view)} bytes does not begin like a {kind} file")
-    if bytes(view[_DIGEST]) != _digest([view[: _DIGEST.start], view[_DIGEST.stop :]]):
-        raise FormatError(f"{kind} data of {len(view)} bytes does not match its sha256: it is damaged or cut off")
-    start = 8 + int.from_bytes(view[:8], "little")
-    header, body = _header(kind, view, start), view[start:]
-    meta = header.pop("__metadata__")
-    if meta["kind"] != kind:
-        raise FormatError(f"this is a {meta['kind']!r} file, expected {kind!r}")
-    arrays, offset = {}, 0
-    for name, entry in header.items():
-        arrays[name], offset = _array(f"{kind} array {name!a}", entry, body, offset)
-    if offset != len(body):
-        raise FormatError(f"{kind} data has {len(body) - offset} bytes after its last array")
-    return meta["meta"], arrays
-
-
-def _header(kind: str, view: memoryview, start: int) -> dict[str, Any]:
-    """The parsed header; its metadata is known to hold the texts 'kind' and 'meta'."""
+    entry = _entry(kind, data)
     try:
-        header = json.loads(bytes(view[8:start])) if start <= len(view) else None
-    except (ValueError, RecursionError):
-        header = None
-    meta = header.get("__metadata__") if isinstance(header, dict) else None
-    if not isinstance(meta, dict) or not all(isinstance(meta.get(key), str) for key in ("kind", "meta")):
-        raise FormatError(f"the header of this {kind} data is not readable")
-    return dict(header or {})
+        arrays = load(data)
+    except (SafetensorError, ValueError, TypeError, KeyError, OverflowError) as error:
+        raise FormatError(f"{kind} data of {len(data)} bytes is damaged or cut off: {error}") from None
+    if entry["sha256"] != _digest(entry["kind"], entry["meta"], arrays):
+        raise FormatError(f"{kind} data of {len(data)} bytes does not match its sha256: it is damaged or cut off")
+    if entry["kind"] != kind:
+        raise FormatError(f"this is a {entry['kind']!r} file, expected {kind!r}")
+    if pack(kind, entry["meta"], arrays) != data:  # what no digest covers: the header's own bytes
+        raise FormatError(f"{kind} data of {len(data)} bytes has a damaged header")
+    for name, array in arrays.items():
+        if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+            raise FormatError(f"{kind} array '{name}' holds a bool that is neither 0 nor 1")
+        array.setflags(write=False)
+    return entry["meta"], arrays
 
 
-def _array(label: str, entry: Any, body: memoryview, offset: int) -> tuple[np.ndarray, int]:
-    """One array that must begin at `offset`, and the offset after it."""
-    bad = FormatError(f"{label} has a wrong entry in the header: {str(entry)[:120]!a}")
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise bad
-    shape, dtype_name = entry["shape"], entry["dtype"]
-    if not isinstance(dtype_name, str) or dtype_name not in _DTYPES or not _is_shape(shape):
-        raise bad
-    dtype = np.dtype(_DTYPES[dtype_name])
-    count = math.prod(shape)
-    end = offset + count * dtype.itemsize
-    if entry["data_offsets"] != [offset, end]:
-        raise bad
+def _entry(kind: str, data: bytes) -> dict[str, str]:
+    """Our metadata entry; the library reads metadata from files only, the header is a length and JSON."""
     try:
-        array = np.frombuffer(body, dtype, count, offset).reshape(shape) if count else np.empty(shape, dtype)
-    except ValueError:
-        raise bad from None
-    if dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
-        raise FormatError(f"{label} holds a bool that is neither 0 nor 1")
-    return array, end
-
-
-def _is_shape(shape: Any) -> bool:
-    if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS:
-        return False
-    return all(type(size) is int and 0 <= size <= _LARGEST_DIMENSION for size in shape)
+        header = json.loads(bytes(data[8 : 8 + int.from_bytes(data[:8], "little")]))
+        entry = json.loads(header["__metadata__"][_KEY])
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        entry = None
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(k), str) for k in ("kind", "meta", "sha256")):
+        raise FormatError(f"{kind} data of {len(data)} bytes does not begin like a {kind} file")
+    return entry

@@ -29,6 +29,7 @@ def train_in_process(config: Config, folder: RunFolder, stop: threading.Event | 
         trainer, spool, agent = Trainer(config, folder), Spool(folder.spool), Agent(config)
         driver = Driver(config, agent, spool, run=folder.name, boot=uuid.uuid4().hex)
         try:
+            spool.recover()
             _hand_over(spool, trainer)
             known = {weights.trained_through_trial: weights for weights in trainer.saved_weights()}
             while not trainer.finished and not stop.is_set():

@@ -111,7 +111,7 @@ def test_opening_sets_bad_files_aside_and_keeps_the_rest(tmp_path):
     assert [t.meta.id.counter for t in opened.trials] == [4]
     assert opened.steps == 5
     assert [p.split(": ")[0] for p in opened.problems] == [f"quarantined {p.name}" for p in (first, second, third)]
-    assert "does not match its sha256" in opened.problems[0]
+    assert "damaged or cut off" in opened.problems[0]
     assert "it holds trial arm-demo-000003-01234567, which its name does not say" in opened.problems[1]
     assert "split 'held_out'" in opened.problems[2]
     quarantine = {p.name for p in (tmp_path / "quarantine").iterdir()}
