@@ -63,9 +63,7 @@ def test_masses_add_up_to_the_urdfs() -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(share=st.tuples(*[st.floats(0, 1)] * 3), step=st.tuples(*[st.floats(-1, 1)] * 3))
-def test_inverse_brings_the_tool_anywhere_in_the_workspace(
-    share: tuple[float, ...], step: tuple[float, ...]
-) -> None:
+def test_inverse_brings_the_tool_anywhere_in_the_workspace(share: tuple[float, ...], step: tuple[float, ...]) -> None:
     size = LIMITS.workspace_upper - LIMITS.workspace_lower
     start = LIMITS.workspace_lower + size * share
     joints = KINEMATICS.inverse(start, DOWN)

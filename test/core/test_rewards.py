@@ -78,7 +78,9 @@ def test_reset_forgets_earlier_frames() -> None:
 
 def test_a_region_beyond_the_view_is_one_clear_sentence() -> None:
     detector = LedDetector(dataclasses.replace(CONFIG, region=(40, 0, 32, 32)))
-    with pytest.raises(ConfigError, match=r"reward.region \[40, 0, 32, 32\] .* does not fit the detector view of 64 x 64"):
+    with pytest.raises(
+        ConfigError, match=r"reward.region \[40, 0, 32, 32\] .* does not fit the detector view of 64 x 64"
+    ):
         detector(frames(0))
 
 

@@ -68,7 +68,8 @@ def test_in_port_frame_turns_with_the_box() -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "depth", "expected"), [(0.0, 0.0101, True), (0.0, 0.0099, False), (0.0069, 0.012, True), (0.0071, 0.012, False)]
+    ("x", "depth", "expected"),
+    [(0.0, 0.0101, True), (0.0, 0.0099, False), (0.0069, 0.012, True), (0.0071, 0.012, False)],
 )
 def test_seated_is_deep_enough_and_inside(x: float, depth: float, expected: bool) -> None:
     """10 mm deep, within 5 mm clearance and 2 mm of give."""
