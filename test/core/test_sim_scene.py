@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
