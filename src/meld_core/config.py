@@ -187,7 +187,10 @@ class ModelConfig(Section):
     max_memory: int = setting(64, "Width of the running-maximum memory m_t; 0 switches it off.", low=0, high=1024)
     latent: int = setting(24, "Size of the Gaussian latent z_t.", low=1, high=512)
     hidden: int = setting(128, "Hidden width of the Gaussian heads and decoders.", low=8, high=2048)
-    skip: bool = setting(True, "Actor and critic also see the current image features and tool position.")
+    skip: bool = setting(False, "Actor and critic also see the current image features.")
+    readout: bool = setting(
+        True, "Actor and critic also see where the belief says the ports are, and the reward it expects in each."
+    )
     observe_reward: bool = setting(True, "Reward is part of the observation (off: the SLAC control).")
 
 
@@ -217,7 +220,7 @@ class SacConfig(Section):
     discount: float = setting(0.95, "gamma, per control step.", low=0.0, high=1.0)
     n_step: int = setting(3, "Rewards summed before bootstrapping.", low=1, high=32)
     target_rate: float = setting(0.01, "Polyak rate tau of the target critics, per update.", low=0.0, high=1.0)
-    initial_temperature: float = setting(0.02, "alpha at the start.", low=1e-6, high=10.0)
+    initial_temperature: float = setting(0.002, "alpha at the start.", low=1e-6, high=10.0)
     target_entropy_per_action: float = setting(-0.667, "Target entropy divided by the action size.", unit="nats")
     entropy_backup: bool = setting(False, "Count the entropy of future actions in the critic target.")
     cloning_weight: float = setting(1.0, "Weight of behaviour cloning on demonstrations.", low=0.0)

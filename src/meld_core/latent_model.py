@@ -8,10 +8,14 @@ Notation of the default model (MELD's idea with a deterministic memory; the publ
     m_t = max(m_{t-1}, tanh MLP(x_t))           a set-like memory of what was seen, order-free
     q(z_t | h_t, m_t, f_t)                      posterior
     p(z_t | h_{t-1}, m_{t-1}, a_{t-1}, first_t) prior
-    b_t = (mean z_t, std z_t, h_t, m_t, time_t [, tool_t, f_t])   belief: what actor and critics see
+    b_t = (mean z_t, std z_t, h_t, m_t, time_t, tool_t [, f_t] [, readout])   belief: what actor and critics see
 
     -ELBO = E_q[-log p(image_t | z_t, h_t, m_t) - log p(tool_t | .) - log p(r_t | .)] + KL(q || p)
-            + query loss: from b_t tell the sparse reward at other instants of the same trial
+            + ports: where the taught ports of the task are (visible, but small)
+            + query loss: from the belief at t tell the sparse reward at other instants of the same trial
+
+The readout is what the belief says in plain numbers: for each port its decoded position relative to the tool, in
+units of an action, and the reward expected there, by the query head. Actor and critics read it off, not learn it.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from meld_core.batch import TOOL, Inputs, Queries, TrialBatch, model_image_size
-from meld_core.config import Config, ConfigError, LossConfig, ModelConfig, did_you_mean
+from meld_core.config import Config, ConfigError, LossConfig, did_you_mean
 from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, gaussian_kl, mlp
 
 ACTIONS = 3
@@ -79,17 +83,23 @@ class Filtered:
 class RecurrentFilter(nn.Module):
     """q(z_t | o_{<=t}, a_{<t}) with memory h_t and m_t."""
 
-    def __init__(self, config: ModelConfig, height: int, width: int) -> None:
+    def __init__(self, whole: Config) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = whole.model
+        height, width = model_image_size(whole)
         self.encoder = ImageEncoder(height, width, config.channels, config.features)
         self.tool = nn.Sequential(nn.Linear(TOOL, config.proprio_features), nn.SiLU())
         new = config.features + config.proprio_features + config.reward_repeats + FLAGS + ACTIONS
         self.memory = nn.GRU(new, config.memory, batch_first=True)
         self.seen = mlp(new, config.hidden, config.max_memory) if config.max_memory else None
         self.posterior = Gaussian(config.memory + config.max_memory + config.features, config.hidden, config.latent)
-        skip = TOOL + config.features if config.skip else 0
-        self.belief_size = 2 * config.latent + config.memory + config.max_memory + 2 + skip
+        state = config.latent + config.memory + config.max_memory
+        self.ports = mlp(state, config.hidden, TOOL * whole.task.ports)
+        self.query = mlp(state + TOOL, config.hidden, 1, layers=2)
+        self._readout = Readout(whole)
+        skip = config.features if config.skip else 0
+        readout = (TOOL + 1) * whole.task.ports if config.readout else 0
+        self.belief_size = state + config.latent + 2 + TOOL + skip + readout
 
     def initial(self, batch: int) -> dict[str, Tensor]:
         """State before the first row of a trial: h = 0, and m = -1, the least value of a tanh."""
@@ -138,9 +148,38 @@ class RecurrentFilter(nn.Module):
         return torch.cat([features, tool, rewards, flags, inputs.previous_action], dim=-1)
 
     def belief(self, filtered: Filtered, inputs: Inputs) -> Tensor:
-        """b_t (B, L, D): the Gaussian's parameters, the memories, time, and the skip."""
-        parts = [filtered.mean, filtered.std, filtered.h, filtered.m, inputs.time]
-        return torch.cat([*parts, inputs.tool, filtered.features] if self.config.skip else parts, dim=-1)
+        """b_t (B, L, D): the Gaussian's parameters, the memories, time, tool position; skip and readout."""
+        parts = [filtered.mean, filtered.std, filtered.h, filtered.m, inputs.time, inputs.tool]
+        if self.config.skip:
+            parts.append(filtered.features)
+        if self.config.readout:
+            parts.append(self.readout(filtered, inputs.tool))
+        return torch.cat(parts, dim=-1)
+
+    def readout(self, filtered: Filtered, tool: Tensor) -> Tensor:
+        """Per port the position relative to the tool, in units of an action, and the expected reward: (B, L, 4 P)."""
+        state = torch.cat([filtered.mean, filtered.h, filtered.m], dim=-1)
+        ports = self.ports(state).unflatten(-1, (-1, TOOL))  # (B, L, P, 3)
+        asked = state.unsqueeze(-2).expand(*ports.shape[:-1], -1)
+        reward = torch.sigmoid(self.query(torch.cat([asked, ports + self._readout.seat], dim=-1)))
+        relative = (ports - tool.unsqueeze(-2)) * self._readout.actions
+        return torch.cat([relative, reward], dim=-1).flatten(-2)
+
+
+class Readout(nn.Module):
+    """Constants of the readout, in normalised tool coordinates."""
+
+    seat: Tensor
+    """(3,) from a port's mouth to a seated tip."""
+    actions: Tensor
+    """(3,) actions per unit."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        half = torch.tensor(config.robot.workspace_size) / 2
+        seat = torch.tensor([0.0, 0.0, -config.task.depth])
+        self.register_buffer("seat", seat / half, persistent=False)
+        self.register_buffer("actions", half / config.robot.step_size, persistent=False)
 
 
 class RecurrentModel(nn.Module):
@@ -152,15 +191,13 @@ class RecurrentModel(nn.Module):
         super().__init__()
         model = config.model
         height, width = model_image_size(config)
-        self.filter = RecurrentFilter(model, height, width)
+        self.filter = RecurrentFilter(config)
         memory = model.memory + model.max_memory
         self.prior = Gaussian(memory + ACTIONS + 1, model.hidden, model.latent)
         state = model.latent + memory
         self.image = ImageDecoder(state, height, width, 2 * model.hidden)
         self.tool = mlp(state, model.hidden, TOOL)
-        self.ports = mlp(state, model.hidden, TOOL * config.task.ports)
         self.reward = mlp(state, model.hidden, 1)
-        self.query = mlp(state + TOOL, model.hidden, 1, layers=2)
 
     def predict(self, state: State, action: Tensor, first_in_episode: Tensor) -> tuple[Tensor, Tensor]:
         """p(z_t | h_{t-1}, m_{t-1}, a_{t-1}, first_t): mean and std (..., Z)."""
@@ -183,7 +220,7 @@ class RecurrentModel(nn.Module):
             "model/kl": self._kl(filtered, inputs, start, weights)[observed].mean(),
             "model/image": self._image_loss(state, inputs.image[observed], weights.image_fraction),
             "model/tool": (self.tool(state) - inputs.tool[observed]).square().sum(-1).mean(),
-            "model/ports": (self.ports(state) - batch.ports[observed]).square().sum(-1).mean(),
+            "model/ports": (self.filter.ports(state) - batch.ports[observed]).square().sum(-1).mean(),
             "model/reward": self._reward_loss(state, inputs, observed, weights.reward_positive_weight),
             "model/query": self._query_loss(state, batch.queries, observed),
         }
@@ -228,7 +265,7 @@ class RecurrentModel(nn.Module):
     def _query_loss(self, state: Tensor, queries: Queries, observed: Tensor) -> Tensor:
         """Binary log-loss of the sparse reward at the query instants (N, Q), asked from every belief."""
         asked = state.unsqueeze(1).expand(-1, queries.tool.shape[2], -1)
-        logits = self.query(torch.cat([asked, queries.tool[observed]], dim=-1)).squeeze(-1)
+        logits = self.filter.query(torch.cat([asked, queries.tool[observed]], dim=-1)).squeeze(-1)
         error = F.binary_cross_entropy_with_logits(logits, queries.reward[observed], reduction="none")
         weight = queries.weight[:, None].expand_as(observed)[observed]
         return _mean(error, weight.unsqueeze(-1).expand_as(error))

@@ -22,28 +22,37 @@ def mlp(inputs: int, hidden: int, outputs: int, layers: int = 1, norm: bool = Fa
 
 
 class ImageEncoder(nn.Module):
-    """(N, H, W, 3) uint8 → (N, features), by two non-overlapping convolutions.
+    """(N, H, W, 3) uint8 → (N, features), by two convolutions of stride 4 and 2 without overlap.
 
-    H and W must be multiples of 8. A stride equal to the kernel makes the encoder cheap enough for a CPU; it learned
-    the insertion task (the fine position comes from the robot state).
+    H and W must be multiples of 8. Where stride equals kernel a convolution is a linear layer on patches; written so,
+    it needs no kernel compiled per batch size, and one reordering of bytes serves both layers. It learned the insertion
+    task: the tool's position is known, the picture has to tell where the box is.
     """
 
     def __init__(self, height: int, width: int, channels: int, features: int) -> None:
         super().__init__()
         if height % 8 or width % 8:
-            raise ValueError(f"the encoder needs an image size divisible by 8, got {height}x{width} [settings: sim.image_size, model.shrink]")
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(3, channels, 4, stride=4), nn.SiLU(),  # (H/4, W/4)
-            nn.Conv2d(channels, channels, 2, stride=2), nn.SiLU(),  # (H/8, W/8)
-        )  # fmt: skip
+            raise ValueError(
+                f"the encoder needs an image size divisible by 8, got {height}x{width} "
+                "[settings: sim.image_size, model.shrink]"
+            )
+        self.fine = nn.Linear(4 * 4 * 3, channels)  # kernel 4, stride 4: (H/4, W/4)
+        self.coarse = nn.Linear(2 * 2 * channels, channels)  # kernel 2, stride 2: (H/8, W/8)
         self.linear = nn.Linear(channels * (height // 8) * (width // 8), features)
         self.norm = nn.LayerNorm(features)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 → (N, features) float32."""
-        x = image.permute(0, 3, 1, 2).float() / 255.0 - 0.5
-        x = self.convolutions(x.contiguous(memory_format=torch.channels_last)).flatten(1)
-        return F.silu(self.norm(self.linear(x)))
+        x = F.silu(self.fine(patches(image).float() / 255.0 - 0.5))  # (N, H/8, W/8, 4, C)
+        x = F.silu(self.coarse(x.flatten(-2)))  # (N, H/8, W/8, C)
+        return F.silu(self.norm(self.linear(x.flatten(1))))
+
+
+def patches(image: Tensor) -> Tensor:
+    """(N, H, W, 3) → (N, H/8, W/8, 4, 48): four 4x4 patches of each 8x8 block, row by row."""
+    count, height, width, colours = image.shape
+    blocks = image.reshape(count, height // 8, 2, 4, width // 8, 2, 4, colours)
+    return blocks.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(count, height // 8, width // 8, 4, 16 * colours)
 
 
 class ImageDecoder(nn.Module):

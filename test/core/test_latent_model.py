@@ -143,8 +143,8 @@ def test_gradient_isolation() -> None:
 def test_loss_is_a_mean_over_rows(model: RecurrentModel) -> None:
     """MELD_SPEC check 7: with identical rows the deterministic parts do not depend on the length of the trial."""
     weights = LossConfig(image_fraction=1.0, query_weight=0.0)
-    for name in ("prior", "reward", "tool", "ports", "image"):
-        for parameter in getattr(model, name).parameters():
+    for head in (model.prior, model.reward, model.tool, model.image):
+        for parameter in head.parameters():
             torch.nn.init.zeros_(parameter)  # outputs no longer depend on the state
     parts = []
     for rows in (3, 6):
@@ -168,6 +168,28 @@ def test_free_nats_and_balance_change_the_gradient_not_the_reported_value(model:
     balanced = model.loss(batch, LossConfig(kl_balance=0.8))[1]["model/kl"].item()
     assert balanced == pytest.approx(plain, rel=1e-5)
     assert model.loss(batch, LossConfig(free_nats=plain + 1.0))[1]["model/kl"].item() >= plain + 0.999
+
+
+def test_readout_in_numbers() -> None:
+    """One decoded port at (0.5, 0, 0) seen from a tool at (0.5, 0.2, -0.4), in units of an action.
+
+    Half the workspace is (60, 100, 25) mm, an action 20 mm: (0, -0.2 · 5, 0.4 · 1.25) actions. The query head, made to
+    return ten times the z that it is asked, is asked at the seat, 10 mm or 0.4 units below the mouth: sigmoid(-4).
+    """
+    filter_ = make_latent_model(tiny_config("task.ports=1", "task.depth=0.010")).filter
+    for parameter in [*filter_.ports.parameters(), *filter_.query.parameters()]:
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        filter_.ports[-1].bias[0] = 0.5
+    filter_.query = torch.nn.Linear(17 + 3, 1)
+    torch.nn.init.zeros_(filter_.query.weight), torch.nn.init.zeros_(filter_.query.bias)
+    with torch.no_grad():
+        filter_.query.weight[0, -1] = 10.0
+    inputs = two_episodes()
+    tool = torch.tensor([0.5, 0.2, -0.4]).expand(1, 8, 3)
+    readout = filter_.readout(filter_.filter(inputs, filter_.initial(1)), tool)
+    expected = [0.0, -1.0, 0.5, 1.0 / (1.0 + float(np.exp(4.0)))]
+    torch.testing.assert_close(readout[0, 0], torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
 
 def test_unknown_model_is_named() -> None:

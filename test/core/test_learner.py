@@ -231,4 +231,4 @@ def test_model_loss_falls_on_a_fixed_set_of_trials() -> None:
     learner = Learner(config, Store(some_trials(config)))
     learner._take_trials(3)
     losses = [learner.update_model()["model/tool"].item() for _ in range(150)]
-    assert np.mean(losses[-20:]) < 0.2 * np.mean(losses[:5])
+    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])

@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from meld_core.nets import Actor, Critics, Gaussian, ImageDecoder, ImageEncoder, gaussian_kl, tanh_gaussian_log_prob
+from meld_core.nets import Actor, Critics, Gaussian, ImageDecoder, ImageEncoder, gaussian_kl, patches, tanh_gaussian_log_prob
 
 
 @pytest.mark.parametrize(
@@ -52,13 +53,26 @@ def test_log_prob_survives_saturation() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (64, 32), (128, 64)])
 def test_encoder_and_decoder_shapes(height: int, width: int) -> None:
-    """MELD_SPEC check 2 for the default model: H/4, H/8, then features; the decoder mirrors."""
+    """MELD_SPEC check 2 for the default model: H/8 x W/8 blocks of four 4x4 patches, features; the decoder mirrors."""
     encoder = ImageEncoder(height, width, channels=4, features=10)
     image = torch.randint(0, 256, (3, height, width, 3), dtype=torch.uint8)
-    maps = encoder.convolutions(image.permute(0, 3, 1, 2).float())
-    assert maps.shape == (3, 4, height // 8, width // 8)
+    assert patches(image).shape == (3, height // 8, width // 8, 4, 48)
+    assert encoder.linear.in_features == 4 * height * width // 64
     assert encoder(image).shape == (3, 10)
     assert ImageDecoder(10, height, width, hidden=8)(torch.randn(3, 10)).shape == image.shape
+
+
+def test_encoder_equals_the_convolutions_that_it_stands_for() -> None:
+    """Kernel 4, stride 4 and kernel 2, stride 2, with the same numbers as weights."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder(16, 24, channels=5, features=7)
+    image = torch.randint(0, 256, (2, 16, 24, 3), dtype=torch.uint8)
+    fine = encoder.fine.weight.unflatten(1, (4, 4, 3)).permute(0, 3, 1, 2)
+    coarse = encoder.coarse.weight.unflatten(1, (2, 2, 5)).permute(0, 3, 1, 2)
+    x = F.silu(F.conv2d(image.permute(0, 3, 1, 2).float() / 255.0 - 0.5, fine, encoder.fine.bias, stride=4))
+    x = F.silu(F.conv2d(x, coarse, encoder.coarse.bias, stride=2)).permute(0, 2, 3, 1).flatten(1)
+    expected = F.silu(encoder.norm(encoder.linear(x)))
+    torch.testing.assert_close(encoder(image), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_encoder_says_which_setting_is_wrong() -> None:
@@ -68,11 +82,12 @@ def test_encoder_says_which_setting_is_wrong() -> None:
 
 def test_critics_are_independent_members() -> None:
     """Member i of the ensemble depends on its own weights only."""
+    torch.manual_seed(0)
     critics = Critics(belief=5, actions=3, hidden=7, members=2)
     belief, action = torch.randn(4, 5), torch.randn(4, 3)
     before = critics(belief, action)
     with torch.no_grad():
-        critics.layers[0].weight[1] += 1.0
+        critics.layers[0].weight[1] += torch.randn(8, 7)  # LayerNorm would undo a constant
     after = critics(belief, action)
     assert before.shape == (2, 4)
     assert torch.equal(before[0], after[0])
