@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from meld_core.checkpoint import CheckpointError
@@ -37,6 +38,7 @@ class Trainer:
         self._learner = Learner(config, self._replay, folder.name)
         self._complete = {t.meta.id.counter for t in self._replay.trials if not t.meta.aborted}
         self._steps = self._replay.steps
+        self._whole = True
         self._resume()
 
     def _resume(self) -> None:
@@ -96,8 +98,12 @@ class Trainer:
         through = self._schedule.plan(trial.meta.id.counter).needs_weights_through
         return trial.meta.id.counter - 1 if through is None else through
 
-    def train_next(self) -> Weights | None:
+    def train_next(self, between: Callable[[], None] | None = None) -> Weights | None:
         """Train on the next trial of the schedule.
+
+        Args:
+            between: Called now and then between updates. Where it raises, the round is lost and no later checkpoint
+                of this object is written: a resumed run does the round again.
 
         Returns:
             New weights, saved in the run folder, or None where no updates were due.
@@ -106,7 +112,9 @@ class Trainer:
             WeightsError: where training has diverged to NaN; nothing is saved.
         """
         index = self.next_trial
-        means = self._learner.train_after(index, self._report(index))
+        self._whole = False
+        means = self._learner.train_after(index, self._report(index, between))
+        self._whole = True
         weights = self._learner.weights() if means else None
         if weights is not None:
             save_weights(self._folder.weights, weights)
@@ -118,12 +126,14 @@ class Trainer:
             self.save_checkpoint()
         return weights
 
-    def _report(self, index: int) -> Progress | None:
-        if index != self._schedule.initial_trials - 1:
-            return None
+    def _report(self, index: int, between: Callable[[], None] | None) -> Progress:
+        pretraining = index == self._schedule.initial_trials - 1
 
         def report(phase: str, current: int, total: int) -> None:
-            self._metrics.write("status", phase="pretraining", current=current, total=total)
+            if pretraining:
+                self._metrics.write("status", phase="pretraining", current=current, total=total)
+            if between is not None:
+                between()
 
         return report
 
@@ -146,7 +156,7 @@ class Trainer:
         return path
 
     def close(self) -> None:
-        """Keep what was learned. Safe to call twice."""
-        if self._learner.trained_through >= 0:
+        """Keep what was learned, unless a round was broken off. Safe to call twice."""
+        if self._whole and self._learner.trained_through >= 0:
             self.save_checkpoint()
         self._metrics.close()

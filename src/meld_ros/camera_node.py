@@ -8,7 +8,7 @@ from typing import Any
 
 from rclpy.node import Node
 
-from meld_core.cameras import CameraError, OpenCvCamera
+from meld_core.camera import CameraError, OpenCvCamera
 from meld_core.config import ConfigError
 from meld_ros.conversions import IMAGE, image_to_msg, publisher
 from meld_ros.diagnostics import ERROR, OK, Diagnostics

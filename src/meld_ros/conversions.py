@@ -47,6 +47,7 @@ SENSOR_QOS = _qos(5, best_effort=True)
 LATCHED_QOS = _qos(1, latched=True)
 BULK_QOS = _qos(300)
 """Depth holds a message of 240 MB in pieces of 1 MB."""
+LATCHED_BULK_QOS = _qos(300, latched=True)
 
 
 def action_qos(lease: float) -> QoSProfile:
@@ -77,6 +78,8 @@ TOOL_POSE = Topic("tool_pose", PoseStamped, STEP_QOS)
 IMAGE = Topic("image", Image, STEP_QOS)
 DETECTOR_IMAGE = Topic("detector_image", Image, STEP_QOS)
 TRUTH = Topic("truth", JointState, STEP_QOS)
+RECORDED = TRUTH
+"""What policy_node records without looking at it."""
 REWARD = Topic("reward", JointState, STEP_QOS)
 ACTION = Topic("action", TwistStamped, STEP_QOS)
 EXECUTED_ACTION = Topic("executed_action", TwistStamped, STEP_QOS)

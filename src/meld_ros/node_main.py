@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from meld_core.config import Config, ConfigError, Section, did_you_mean, flatten, from_mapping, to_mapping
 
 _ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 USAGE_ERROR = 2
+_SIGNAL_LATENCY = 0.2
+"""A waiting node looks this often whether it was told to stop [s]."""
 S = TypeVar("S", bound=Section)
 
 
@@ -30,26 +35,33 @@ class MeldNode(Protocol):
         """Let go of devices and files; called once, also after a failure."""
 
 
-def run_node(make: Callable[[], Any], args: Sequence[str] | None = None) -> None:
+def run_node(
+    make: Callable[[], Any], args: Sequence[str] | None = None, serve: Callable[[Any], None] | None = None
+) -> None:
     """Run one node until it is finished or told to stop, and exit.
 
     The exit code is 0 after SIGINT, SIGTERM or the node's own end; 2, with one sentence, where a setting, a file or a
     device that a person gave it cannot be used.
+
+    Args:
+        make: Makes the node.
+        args: Command line; None for the process's own.
+        serve: What the main thread does; by default `spin`.
     """
     logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s")
-    sys.exit(_run(make, args))
+    sys.exit(_run(make, args, serve or spin))
 
 
-def _run(make: Callable[[], Any], args: Sequence[str] | None) -> int:
-    try:
-        rclpy.init(args=list(args) if args is not None else None)
+def _run(make: Callable[[], Any], args: Sequence[str] | None, serve: Callable[[Any], None]) -> int:
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: STOPPING.set())
+    try:  # our own handlers: with rclpy's the context is gone before a node can say its last word
+        rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    except (ValueError, RuntimeError, rclpy.exceptions.ROSInterruptException) as error:
+    except (ValueError, RuntimeError) as error:
         return _say(error)
     try:
-        spin(node)
+        serve(node)
     except (ValueError, RuntimeError) as error:
         if not is_for_people(error):
             raise
@@ -61,15 +73,17 @@ def _run(make: Callable[[], Any], args: Sequence[str] | None) -> int:
     return 0
 
 
+STOPPING = threading.Event()
+"""Set by SIGINT and SIGTERM."""
+
+
 def spin(node: Any) -> None:
     """Serve a node's callbacks, one at a time, until it is finished or the process is told to stop."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    try:
-        while rclpy.ok() and not node.finished:
-            executor.spin_once(timeout_sec=0.5)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+    while rclpy.ok() and not node.finished and not STOPPING.is_set():
+        executor.spin_once(timeout_sec=_SIGNAL_LATENCY)
+    executor.shutdown()
 
 
 def is_for_people(error: Exception) -> bool:
@@ -80,7 +94,6 @@ def is_for_people(error: Exception) -> bool:
 def _say(error: Exception) -> int:
     """One sentence on stderr; the line is marked for supervisors that show errors only."""
     print(f"[ERROR] {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-    rclpy.try_shutdown()
     return USAGE_ERROR
 
 

@@ -123,7 +123,7 @@ class OpenCvCamera:
         return None
 
     def _keep(self, pixels: np.ndarray) -> None:
-        digest = hashlib.blake2b(pixels, digest_size=8).digest()
+        digest = hashlib.blake2b(pixels.tobytes(), digest_size=8).digest()
         with self._new:
             self._equal = self._equal + 1 if digest == self._digest else 1
             self._digest = digest

@@ -1,6 +1,7 @@
-"""LockstepHost: one robot behind its gate in lockstep. It is the time authority, and knows nothing of ROS.
+"""Hosts: one robot behind its gate, in lockstep or in realtime, as the policy's side sees it. They know nothing of ROS.
 
-Every message of a step carries the step's stamp. Time advances only with a command for that very stamp, so that a
+LockstepHost is the time authority. Every message of a step carries the step's stamp, and time advances only with a
+command for that very stamp, so that a
 message which is lost, late or doubled changes nothing but the wall time. Only the host repeats: when no command comes
 it publishes the same step again, with the executed action of the step before.
 """
@@ -16,7 +17,7 @@ import numpy as np
 
 from meld_core.announce import Announcement, EpisodeKey, GateReport
 from meld_core.config import GateConfig
-from meld_core.robot import GateState, MotionGate, Robot
+from meld_core.robot import GateState, MotionGate, Robot, Verdict
 from meld_core.types import Frame, RobotState
 
 STEP_PARTS = ("joint_states", "tool_pose", "image", "detector_image", "truth")
@@ -25,11 +26,8 @@ STEP_PARTS = ("joint_states", "tool_pose", "image", "detector_image", "truth")
 class BenchRobot(Robot, Protocol):
     """A robot that also is its own bench: a simulation."""
 
-    def views(self) -> dict[str, Frame]:
-        """`policy` and `detector` pictures with the stamp of `observe`."""
-
-    def truth(self) -> dict[str, float]:
-        """The simulator's knowledge at the same stamp."""
+    def look(self) -> tuple[RobotState, dict[str, Frame], dict[str, float]]:
+        """State, `policy` and `detector` pictures, and the simulator's knowledge, all at one stamp."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,26 +43,22 @@ class Step:
     """Stamp of the step that it was executed at [ns]."""
 
 
-class LockstepHost:
-    """Answers announcements, reset requests and commands; says what to publish.
+class Host:
+    """What both modes share: announcements, resets, reports.
 
     Methods that return True ask the caller to publish `step`; `report` may have changed after any call.
     """
 
-    def __init__(
-        self, robot: BenchRobot, gate: MotionGate, config: GateConfig, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._robot, self._gate, self._config, self._clock = robot, gate, config, clock
+    def __init__(self, robot: BenchRobot, gate: MotionGate) -> None:
+        self._robot, self._gate = robot, gate
         self._announced: Announcement | None = None
         self._prepared: EpisodeKey | None = None
         self._reset_key: EpisodeKey | None = None
         self._reset_stamp = 0
         self._wanted = False
-        self._deadline = float("inf")
-        self._repeats = 0
         self.step: Step | None = None
-        self.steps, self.repeated = 0, 0
-        """Steps executed, and steps published again, since the start."""
+        self.steps = 0
+        """Commands that used up a control period, since the start."""
 
     @property
     def report(self) -> GateReport:
@@ -77,7 +71,7 @@ class LockstepHost:
         """Take note of the next episode. The one before it is over: the arm holds until the reset."""
         if self._announced and announcement.key == self._announced.key:
             return
-        self._announced, self._deadline = announcement, float("inf")
+        self._announced = announcement
         self._gate.hold("waiting for the reset of the announced episode")
 
     def request_reset(self) -> str:
@@ -95,7 +89,7 @@ class LockstepHost:
         """Do the reset that was asked for; a repeated request only publishes again.
 
         Raises:
-            RuntimeError: where the robot cannot; the gate holds.
+            RuntimeError, ValueError: where the robot cannot; the arm holds.
         """
         if not self._wanted or self._announced is None:
             return False
@@ -107,38 +101,15 @@ class LockstepHost:
                 self._prepared = key
             self._gate.reset()
             self._reset_key = key
-            self.step = self._observe(None, 0)
+            self.step = self._look(None, 0)
             self._reset_stamp = self.step.state.stamp
-            self._repeats = 0
         return self._publishes()
 
-    def command(self, action: np.ndarray, stamp: int, sender: str) -> bool:
-        """One command. True where it used up the control period and a new step stands."""
-        if self.step is None:
-            return False
-        if self.step.executed is not None and stamp == self.step.executed_stamp:
-            return False  # the answer to a step that was published twice
-        verdict = self._gate.command(action, stamp, sender, self.step.state)
-        if not verdict.uses_period:
-            return False
-        self._robot.wait()
-        self.step = self._observe(verdict.executed, stamp)
-        self.steps, self._repeats = self.steps + 1, 0
-        return self._publishes()
+    def _look(self, executed: np.ndarray | None, stamp: int) -> Step:
+        return Step(*self._robot.look(), executed, stamp)
 
-    def _observe(self, executed: np.ndarray | None, stamp: int) -> Step:
-        return Step(self._robot.observe(), self._robot.views(), self._robot.truth(), executed, stamp)
-
-    def overdue(self) -> bool:
-        """True where no command came in time and the step must be published again; in the end the arm holds."""
-        if self._clock() < self._deadline or self._gate.state is not GateState.POLICY:
-            return False
-        if self._repeats >= self._config.step_retries:
-            self._deadline = float("inf")
-            self._gate.hold(f"no command came although the step was published {self._repeats + 1} times")
-            return False
-        self._repeats, self.repeated = self._repeats + 1, self.repeated + 1
-        return self._publishes()
+    def _publishes(self) -> bool:
+        return True
 
     def policy_lost(self) -> None:
         """The lease of the policy ended."""
@@ -149,6 +120,72 @@ class LockstepHost:
         """The lease goes on after a gap. In lockstep time stood still meanwhile: the episode goes on where it was."""
         return self._gate.policy_back() and self._publishes()
 
+
+class LockstepHost(Host):
+    """Time advances with commands; an overdue one makes the step be published again."""
+
+    def __init__(
+        self, robot: BenchRobot, gate: MotionGate, config: GateConfig, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(robot, gate)
+        self._config, self._clock = config, clock
+        self._deadline = float("inf")
+        self._repeats = 0
+        self.repeated = 0
+        """Steps that were published again, since the start."""
+
+    def announce(self, announcement: Announcement) -> None:
+        """Take note of the next episode; no command is due until its reset."""
+        if not self._announced or announcement.key != self._announced.key:
+            self._deadline, self._repeats = float("inf"), 0
+        super().announce(announcement)
+
+    def command(self, action: np.ndarray, stamp: int, sender: str) -> Verdict | None:
+        """One command. Its verdict, after which `step` is to be published if it used up the period; None if doubled."""
+        if self.step is None or (self.step.executed is not None and stamp == self.step.executed_stamp):
+            return None
+        verdict = self._gate.command(action, stamp, sender, self.step.state)
+        if verdict.uses_period:
+            self._robot.wait()
+            self.step = self._look(verdict.executed, stamp)
+            self.steps, self._repeats = self.steps + 1, 0
+            self._publishes()
+        return verdict
+
+    def tick(self) -> bool:
+        """True where no command came in time and the step must be published again; in the end the arm holds."""
+        if self._clock() < self._deadline or self._gate.state is not GateState.POLICY:
+            return False
+        if self._repeats >= self._config.step_retries:
+            self._deadline = float("inf")
+            self._gate.hold(f"no command came although the step was published {self._repeats + 1} times")
+            return False
+        self._repeats, self.repeated = self._repeats + 1, self.repeated + 1
+        return self._publishes()
+
     def _publishes(self) -> bool:
         self._deadline = self._clock() + self._config.step_timeout
+        return True
+
+
+class RealtimeHost(Host):
+    """Time runs by itself: `tick` at the control rate brings what the bench shows; commands come when they come."""
+
+    def command(self, action: np.ndarray, stamp: int, sender: str) -> Verdict | None:
+        """One command, judged by the newest state. Its verdict; what was executed is published with its stamp."""
+        verdict = self._gate.command(action, stamp, sender, self._robot.observe())
+        self.steps += int(verdict.accepted)
+        return verdict
+
+    def tick(self) -> bool:
+        """True with a new `step`, once the arm was reset. Lets commands expire and watches the state."""
+        self._gate.expire()
+        if self._reset_key is None:
+            return False
+        try:
+            self.step = self._look(None, 0)
+        except RuntimeError as error:
+            self._gate.stop(str(error))
+            return False
+        self._gate.watch(self.step.state)
         return True

@@ -1,0 +1,239 @@
+"""policy_node: collects trials with the newest weights that the schedule allows."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import TwistStamped
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String, UInt8MultiArray
+
+from meld_core.agent import Agent
+from meld_core.announce import Announcement, GateReport
+from meld_core.chunks import Assembler
+from meld_core.collector import Collector, Phase
+from meld_core.config import Config, ConfigError, Section, setting
+from meld_core.run_folder import RunFolder
+from meld_core.schedule import Schedule, TrialPlan, held_out_plans
+from meld_core.spool import Spool
+from meld_core.types import Trial
+from meld_core.weights import Weights, latest_weights, load_weights
+from meld_ros import conversions as ros
+from meld_ros.diagnostics import OK, WARN, Diagnostics
+from meld_ros.node_main import read_config, read_own, refuse_unknown, run_node
+from meld_ros.trial_sender import TrialSender
+
+_POLL = 0.1
+"""How often unanswered messages are looked after [s]."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PolicyParameters(Section):
+    """Parameters besides the config's."""
+
+    run_folder: str = setting("", "Folder of the run: its spool in training, `evaluation` in evaluation.")
+    mode: str = setting("train", "Collect by the schedule, or run held-out trials.", choices=("train", "eval"))
+    weights: str = setting("", "eval: file of weights; empty: the newest of the run.")
+
+
+class PolicyNode(Node):
+    """Run trials: announce, reset, join the messages of each step, act, record, hand over.
+
+    Subscribes: `gate_state`, the step's `joint_states`, `tool_pose`, `image`, `reward`, `executed_action` and one
+    topic that is only recorded; in training `weights` and `trials/ack`.
+    Publishes: `task`, `action`, `trial_events`; in training `trials`. Calls `reset`.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("policy", **kwargs)
+        self._config = config = read_config(self, [field.name for field in dataclasses.fields(Config)])
+        own = read_own(self, PolicyParameters)
+        refuse_unknown(self)
+        if not own.run_folder:
+            raise ConfigError("policy_node needs the parameter run_folder")
+        self.finished = False
+        self._training = own.mode == "train"
+        self._folder = RunFolder(Path(own.run_folder))
+        self._scale = ros.ActionScale(config.robot.step_size, config.robot.control_period)
+        self._image_size = (len(config.sim.views) * config.sim.image_size, config.sim.image_size)
+        self._agent = Agent(config)
+        self._diagnostics = Diagnostics(self)
+        self._spool = Spool(self._folder.spool if self._training else self._folder.path / "evaluation")
+        for sentence in self._spool.recover():
+            self.get_logger().warning(sentence)
+        self._sender = TrialSender(self, self._spool, self._diagnostics) if self._training else None
+        self._assembler = Assembler()
+        self._early_weights: list[Weights] = []
+        self._collector: Collector | None = None
+        self._publish_topics()
+        self._subscribe()
+        self.create_timer(_POLL, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        if not self._training:
+            self._agent.load(self._weights_to_evaluate(own.weights))
+            plans = held_out_plans(config, config.eval.trials, config.eval.task_seed)
+            self._start(lambda index: plans[index] if index < len(plans) else None, 0)
+
+    def _weights_to_evaluate(self, path: str) -> Weights:
+        weights = load_weights(Path(path)) if path else latest_weights(self._folder.weights)
+        if weights is None:
+            raise ConfigError(f"there are no weights in {self._folder.weights}; name a file by the parameter weights")
+        return weights
+
+    def _publish_topics(self) -> None:
+        gate = self._config.gate
+        self._task = ros.publisher(self, ros.TASK)
+        self._action = ros.publisher(self, ros.ACTION, ros.action_qos(gate.policy_lease))
+        self._events = ros.publisher(self, ros.TRIAL_EVENTS)
+        self._reset: Any = self.create_client(ros.SERVICE, ros.RESET)
+
+    def _subscribe(self) -> None:
+        ros.subscription(self, ros.GATE_STATE, self._on_gate)
+        realtime = self._config.robot.mode == "realtime"
+        qos = ros.SENSOR_QOS if realtime else None
+        ros.subscription(self, ros.JOINT_STATES, self._part(ros.JOINT_STATES.name, ros.joints_from_msg), qos)
+        ros.subscription(self, ros.TOOL_POSE, self._part(ros.TOOL_POSE.name, ros.pose_from_msg), qos)
+        ros.subscription(self, ros.IMAGE, self._part(ros.IMAGE.name, self._pixels), qos)
+        ros.subscription(self, ros.REWARD, self._part(ros.REWARD.name, ros.reward_from_msg))
+        ros.subscription(self, ros.RECORDED, self._part(ros.RECORDED.name, ros.scalars_from_msg), qos)
+        ros.subscription(self, ros.EXECUTED_ACTION, self._on_executed)
+        if self._training:
+            ros.subscription(self, ros.WEIGHTS, self._on_weights, ros.LATCHED_BULK_QOS)
+            ros.subscription(self, ros.TRIALS_ACK, self._on_ack)
+
+    def _start(self, plans: Callable[[int], TrialPlan | None], first: int) -> None:
+        self._collector = Collector(
+            self._config,
+            self._agent,
+            self._spool,
+            self,
+            plans,
+            run=self._folder.name,
+            first=first,
+            on_trial=self._on_trial,
+        )
+        for weights in self._early_weights:
+            self._collector.on_weights(weights)
+        self._collector.start()
+
+    def announce(self, announcement: Announcement) -> None:
+        """Link: say which episode comes next."""
+        self._task.publish(String(data=announcement.to_json()))
+
+    def request_reset(self) -> None:
+        """Link: ask for its reset; where the service is not there yet, the collector asks again."""
+        if self._reset.service_is_ready():
+            self._reset.call_async(ros.SERVICE.Request())
+
+    def command(self, action: np.ndarray, stamp: int) -> None:
+        """Link: send one action."""
+        self._action.publish(self._scale.to_msg(action, stamp))
+        self._diagnostics.beat("action")
+
+    def _on_gate(self, msg: String) -> None:
+        try:
+            report = GateReport.from_json(msg.data)
+        except ValueError as error:
+            self._diagnostics.refuse("gate_state", str(error))
+            return
+        if self._collector is not None:
+            self._collector.on_report(report)
+
+    def _part(self, name: str, decode: Callable[[Any], Any]) -> Callable[[Any], None]:
+        def on_message(msg: Image | JointState) -> None:
+            try:
+                value = decode(msg)
+            except ValueError as error:
+                self._diagnostics.refuse(name, f"{name}: {error}")
+                return
+            if self._collector is not None:
+                self._collector.on_part(name, ros.stamp_of(msg.header), value)
+
+        return on_message
+
+    def _pixels(self, msg: Image) -> np.ndarray:
+        self._diagnostics.stamp = ros.stamp_of(msg.header)
+        return ros.image_from_msg(msg, self._image_size).pixels
+
+    def _on_executed(self, msg: TwistStamped) -> None:
+        if self._collector is not None:
+            self._collector.on_executed(ros.stamp_of(msg.header), self._scale.from_msg(msg))
+
+    def _on_weights(self, msg: UInt8MultiArray) -> None:
+        try:
+            data = self._assembler.add(ros.bytes_from_msg(msg))
+            if data is None:
+                return
+            weights = Weights.from_bytes(data)
+            weights.check_fits(self._config)
+        except ValueError as error:
+            self._diagnostics.refuse("weights", str(error))
+            return
+        if weights.run != self._folder.name:
+            self._diagnostics.refuse("weights", f"weights of run '{weights.run}' came, this is '{self._folder.name}'")
+        elif self._collector is None:
+            self._early_weights.append(weights)
+        else:
+            self._collector.on_weights(weights)
+
+    def _on_ack(self, msg: String) -> None:
+        assert self._sender is not None
+        ack = self._sender.on_ack(msg)
+        if ack is None:
+            return
+        if self._collector is None:
+            schedule = Schedule(self._config)
+            first = max(ack.next_trial, self._sender.first_unsent())
+            self._start(lambda index: schedule.plan(index) if index < schedule.trials else None, first)
+        self.finished = ack.finished and self._collected()
+
+    def _collected(self) -> bool:
+        return self._collector is not None and self._collector.phase is Phase.FINISHED
+
+    def _on_trial(self, trial: Trial) -> None:
+        meta = trial.meta
+        event = "aborted" if meta.aborted else "closed"
+        self._events.publish(
+            ros.json_to_msg({"event": event, "trial": str(meta.id), "reason": meta.aborted, "rows": len(trial)})
+        )
+        if self._sender is not None:
+            self._sender.send(str(meta.id))
+        self._diagnostics.beat("trial")
+
+    def _on_timer(self) -> None:
+        if self._sender is not None:
+            self._sender.poll(time.monotonic())
+        collector = self._collector
+        if collector is None:
+            self._diagnostics.state(WARN, "waiting for the trainer")
+            return
+        collector.poll()
+        self._diagnostics.values = {
+            "trial": collector.index,
+            "weights version": self._agent.weights_version,
+            "steps": collector.steps,
+            "aborted trials": len(collector.aborted),
+            "last abort": collector.aborted[-1] if collector.aborted else "",
+        }
+        self._diagnostics.state(OK, collector.phase.value)
+        if not self._training and collector.phase is Phase.FINISHED:
+            self.finished = True
+
+    def close(self) -> None:
+        """Closed episodes are on disk already; the open one is dropped."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Console script."""
+    run_node(PolicyNode, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""robot_node: hosts one robot behind the MotionGate."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from geometry_msgs.msg import TwistStamped
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.event_handler import QoSLivelinessChangedInfo, SubscriptionEventCallbacks
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from meld_core.announce import Announcement, GateReport
+from meld_core.config import Section, setting
+from meld_core.hosting import LockstepHost, RealtimeHost, Step
+from meld_core.robot import GateState, MotionGate
+from meld_ros import conversions as ros
+from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from meld_ros.node_main import read_config, read_own, refuse_unknown, run_node
+from meld_ros.robots import make_robot
+
+_LEVELS = {GateState.HOLD: WARN, GateState.STOPPED: ERROR}
+_OVERDUE_CHECK = 0.05
+"""How often lockstep looks whether a command is overdue [s]."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RobotParameters(Section):
+    """Parameters besides the config's."""
+
+    run_folder: str = setting("", "Folder of the run; the robot writes nothing there.")
+
+
+class RobotNode(Node):
+    """One robot, its gate, and in simulation its bench.
+
+    Subscribes: `task`, `action` (whoever sends it holds a liveliness lease).
+    Publishes: per step `clock`, `joint_states`, `tool_pose`, `image`, `detector_image`, `truth`; `executed_action` with
+    the stamp of the step it was executed at; `gate_state`, latched.
+    Services: `reset` (returns at once, `gate_state` tells the rest), `stop`, `clear_stop` (served by a thread of their
+    own, whatever the robot is doing).
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("robot", **kwargs)
+        config = read_config(self, ("robot", "gate", "task", "sim", "train"))
+        read_own(self, RobotParameters)
+        refuse_unknown(self)
+        self.finished = False
+        self._lockstep = config.robot.mode == "lockstep"
+        self._scale = ros.ActionScale(config.robot.step_size, config.robot.control_period)
+        self._robot = make_robot(config)
+        self._robot.connect()
+        self._gate = MotionGate(self._robot, config.gate, config.robot)
+        self._host: LockstepHost | RealtimeHost = (
+            LockstepHost(self._robot, self._gate, config.gate)
+            if self._lockstep
+            else RealtimeHost(self._robot, self._gate)
+        )
+        self._diagnostics = Diagnostics(self)
+        self._reported: GateReport | None = None
+        self._report_lock = threading.Lock()
+        self._topics = {t.name: ros.publisher(self, t) for t in _PUBLISHED}
+        self._subscribe(config.gate.policy_lease)
+        self._reset_guard = self.create_guard_condition(self._run_reset)
+        period = _OVERDUE_CHECK if self._lockstep else config.robot.control_period
+        self.create_timer(period, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._stop_server = StopServer(self, self._stop, self._clear_stop)
+        self._publish_report()
+
+    def _subscribe(self, lease: float) -> None:
+        events = SubscriptionEventCallbacks(liveliness=self._on_liveliness)
+        ros.subscription(self, ros.TASK, self._on_task)
+        ros.subscription(self, ros.ACTION, self._on_action, ros.action_qos(lease), events)
+        self.create_service(ros.SERVICE, ros.RESET, self._on_reset)
+
+    def _on_task(self, msg: String) -> None:
+        try:
+            self._host.announce(Announcement.from_json(msg.data))
+        except ValueError as error:
+            self._diagnostics.refuse("task", str(error))
+        self._publish_report(again=True)
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.message = self._host.request_reset()
+        response.success = not response.message
+        if response.success:
+            self._reset_guard.trigger()
+        else:
+            self._diagnostics.refuse("reset", response.message)
+        self._publish_report(again=True)
+        return response
+
+    def _run_reset(self) -> None:
+        try:
+            ready = self._host.run_reset()
+        except (RuntimeError, ValueError) as error:
+            self._gate.hold(f"reset failed: {error}")
+            ready = False
+        self._publish_report(again=ready)
+        if ready:
+            self._publish_step()
+
+    def _on_action(self, msg: TwistStamped, info: dict[str, Any]) -> None:
+        self._diagnostics.beat("action")
+        stamp = ros.stamp_of(msg.header)
+        try:
+            action = self._scale.from_msg(msg)
+        except ValueError as error:
+            self._diagnostics.refuse("action", str(error))
+            return
+        verdict = self._host.command(action, stamp, _sender(info))
+        if verdict is None:
+            return
+        if not verdict.accepted:
+            self._diagnostics.refuse(verdict.kind, verdict.reason)
+        self._publish_report()
+        if verdict.uses_period and self._lockstep:
+            self._publish_step()
+        elif verdict.uses_period:
+            self._publish("executed_action", self._scale.to_msg(verdict.executed, stamp))
+
+    def _on_liveliness(self, info: QoSLivelinessChangedInfo) -> None:
+        if info.alive_count_change < 0:
+            self._host.policy_lost()
+        elif info.alive_count_change > 0 and self._host.policy_back():
+            self._publish_report()
+            self._publish_step()
+        self._publish_report()
+
+    def _on_timer(self) -> None:
+        ready = self._host.tick()
+        self._publish_report()
+        if ready:
+            self._publish_step()
+
+    def _publish_step(self) -> None:
+        step = self._host.step
+        assert step is not None
+        self._diagnostics.stamp = step.state.stamp
+        self._diagnostics.beat("step")
+        if step.executed is not None:
+            self._publish("executed_action", self._scale.to_msg(step.executed, step.executed_stamp))
+        for name, msg in self._step_messages(step).items():
+            self._publish(name, msg)
+
+    def _step_messages(self, step: Step) -> dict[str, Any]:
+        state, stamp = step.state, step.state.stamp
+        return {  # what takes others longest comes first
+            ros.DETECTOR_IMAGE.name: ros.image_to_msg(step.frames["detector"]),
+            ros.IMAGE.name: ros.image_to_msg(step.frames["policy"]),
+            ros.CLOCK.name: ros.clock_to_msg(stamp),
+            ros.JOINT_STATES.name: ros.joints_to_msg(
+                self._robot.limits.joint_names, state.joints, state.velocities, stamp
+            ),
+            ros.TOOL_POSE.name: ros.pose_to_msg(state.tool_position, state.tool_orientation, stamp),
+            ros.TRUTH.name: ros.scalars_to_msg(step.truth, stamp),
+        }
+
+    def _publish(self, name: str, msg: Any) -> None:
+        self._topics[name].publish(msg)
+
+    def _publish_report(self, again: bool = False) -> None:
+        """Tell the gate's state if it changed, or `again` to whoever asked."""
+        with self._report_lock:
+            report = self._host.report
+            if report == self._reported and not again:
+                return
+            self._reported = report
+            self._publish(ros.GATE_STATE.name, String(data=report.to_json()))
+            self._diagnostics.values = {"gate": report.state.value, **self._gate.counters}
+            level = _LEVELS.get(report.state, OK)
+            waiting = report.state is GateState.HOLD and report.reset_stamp == 0
+            self._diagnostics.state(OK if waiting else level, f"{report.state.value} {report.reason}".rstrip())
+
+    def _stop(self) -> None:
+        self._gate.stop("the stop service was called")
+        self._publish_report()
+
+    def _clear_stop(self) -> None:
+        self._gate.clear_stop()
+        self._publish_report()
+
+    def close(self) -> None:
+        """Hold, park, let go of the robot."""
+        self._stop_server.close()
+        self._gate.hold("robot_node ends")
+        self._robot.close()
+
+
+_PUBLISHED = (*ros.STEP_TOPICS.values(), ros.CLOCK, ros.EXECUTED_ACTION, ros.GATE_STATE)
+
+
+def _sender(info: dict[str, Any]) -> str:
+    """Who published; distributions before Kilted do not tell."""
+    gid = info.get("publisher_gid")
+    return bytes(gid["data"]).hex() if gid else "policy"
+
+
+class StopServer:
+    """Services `stop` and `clear_stop` in a thread and an executor of their own: nothing the robot does delays them."""
+
+    def __init__(self, node: Node, stop: Any, clear: Any) -> None:
+        self._node = Node(
+            f"{node.get_name()}_stop",
+            context=node.context,
+            namespace=node.get_namespace(),
+            use_global_arguments=False,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
+        self._node.create_service(ros.SERVICE, ros.STOP, lambda _, response: _done(stop, response))
+        self._node.create_service(ros.SERVICE, ros.CLEAR_STOP, lambda _, response: _done(clear, response))
+        self._executor = SingleThreadedExecutor(context=node.context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._run, name="stop", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._executor.shutdown(timeout_sec=1.0)
+        self._thread.join(timeout=2.0)
+        self._node.destroy_node()
+
+
+def _done(act: Any, response: Trigger.Response) -> Trigger.Response:
+    act()
+    response.success = True
+    return response
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Console script."""
+    run_node(RobotNode, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The simulation bridge: SimRobot as a robot that robot_node hosts."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from meld_core.config import Config
+from meld_core.sim.robot import SimRobot
+from meld_core.tasks import Task
+from meld_core.types import Frame, RobotState
+
+
+class MujocoRobot:
+    """In lockstep `wait` simulates one control period; in realtime a thread of its own does, at the control rate.
+
+    Any thread may call `hold`; a lock keeps it apart from the physics.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._sim = SimRobot(config)
+        self.limits = self._sim.limits
+        self._realtime = config.robot.mode == "realtime"
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._ready = False
+        self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self.limits.control_period):
+            with self._lock:
+                if self._ready:
+                    self._sim.wait()
+
+    def connect(self) -> None:
+        """Build model and renderer."""
+        self._sim.connect()
+        if self._realtime:
+            self._thread.start()
+
+    def set_task(self, task: Task) -> None:
+        """Put the box where the task wants it."""
+        with self._lock:
+            self._sim.set_task(task)
+
+    def reset(self) -> None:
+        """Arm to its start pose."""
+        with self._lock:
+            self._sim.reset()
+            self._ready = True
+
+    def observe(self) -> RobotState:
+        """Joints and tool pose."""
+        with self._lock:
+            return self._sim.observe()
+
+    def apply(self, action: np.ndarray) -> np.ndarray:
+        """Start one control period."""
+        with self._lock:
+            return self._sim.apply(action)
+
+    def wait(self) -> None:
+        """Lockstep: simulate one control period."""
+        if not self._realtime:
+            with self._lock:
+                self._sim.wait()
+
+    def hold(self) -> None:
+        """Keep the joints where they are; nothing to keep before the first reset."""
+        with self._lock:
+            if self._ready:
+                self._sim.hold()
+
+    def look(self) -> tuple[RobotState, dict[str, Frame], dict[str, float]]:
+        """State, pictures and the simulator's knowledge at one and the same stamp."""
+        with self._lock:
+            return self._sim.observe(), self._sim.views(), self._sim.truth()
+
+    def close(self) -> None:
+        """Stop the physics and free the model."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2.0)
+        with self._lock:
+            self._ready = False
+            self._sim.close()

@@ -1,0 +1,172 @@
+"""trainer_node: trains on the trials that arrive, and publishes weights."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import queue
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from std_msgs.msg import String, UInt8MultiArray
+
+from meld_core.chunks import Assembler, ChunkError, split_message
+from meld_core.config import Config, ConfigError, Section, setting
+from meld_core.files import StorageError
+from meld_core.run_folder import RunFolder
+from meld_core.trainer import Trainer
+from meld_core.trial_file import TrialError, decode_trial
+from meld_core.weights import Weights
+from meld_ros import conversions as ros
+from meld_ros.diagnostics import ERROR, OK, Diagnostics
+from meld_ros.node_main import STOPPING, read_config, read_own, refuse_unknown, run_node
+from meld_ros.trial_sender import Ack
+
+_WAIT = 0.2
+"""Longest wait for a trial before the stop request is looked at again [s]."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainerParameters(Section):
+    """Parameters besides the config's."""
+
+    run_folder: str = setting("", "Folder of the run: replay, weights, checkpoints, metrics.")
+
+
+class _StopRequestedError(Exception):
+    """Breaks off a round of updates; a resumed run does it again."""
+
+
+class TrainerNode(Node):
+    """The learner has the main thread; a background executor only enqueues what arrives.
+
+    Subscribes: `trials`.
+    Publishes: `trials/ack` once a trial is on disk, `weights` after each round of updates.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("trainer", **kwargs)
+        config = read_config(self, [field.name for field in dataclasses.fields(Config)])
+        own = read_own(self, TrainerParameters)
+        refuse_unknown(self)
+        if not own.run_folder:
+            raise ConfigError("trainer_node needs the parameter run_folder")
+        folder = RunFolder(Path(own.run_folder)).create(config, resume=True)
+        self.finished = False
+        self._resources = contextlib.ExitStack()
+        self._resources.enter_context(folder.lock())
+        self._trainer = Trainer(config, folder)
+        self._resources.callback(self._trainer.close)
+        self._diagnostics = Diagnostics(self)
+        self._assembler = Assembler()
+        self._queue: queue.Queue[bytes] = queue.Queue()
+        self._queued: set[bytes] = set()
+        self._ack = ros.publisher(self, ros.TRIALS_ACK)
+        self._weights: Any = None
+        ros.subscription(self, ros.TRIALS, self._on_trial)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self)
+        self._thread = threading.Thread(target=self._receive, name="receive", daemon=True)
+
+    def _receive(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def _on_trial(self, msg: UInt8MultiArray) -> None:
+        """Enqueue a whole trial, once however often it is sent."""
+        try:
+            data = self._assembler.add(ros.bytes_from_msg(msg))
+        except ChunkError as error:
+            self._diagnostics.refuse("piece", str(error))
+            return
+        key = hashlib.blake2b(data or b"").digest()
+        if data is not None and key not in self._queued:
+            self._queued.add(key)
+            self._queue.put(data)
+
+    def work(self) -> None:
+        """The main thread: store, acknowledge, train, publish, until told to stop."""
+        self._thread.start()
+        for weights in self._trainer.saved_weights():
+            self._publish(weights)
+        self._acknowledge("", True, "")
+        with contextlib.suppress(_StopRequestedError):
+            while not STOPPING.is_set():
+                self._take_in(0.0 if self._trainer.ready else _WAIT)
+                if self._trainer.ready:
+                    self._train()
+
+    def _train(self) -> None:
+        self._diagnostics.state(OK, f"training on trial {self._trainer.next_trial}")
+        weights = self._trainer.train_next(self._between)
+        if weights is not None:
+            self._publish(weights)
+        if self._trainer.finished:
+            self._acknowledge("", True, "")
+        self._diagnostics.state(OK, "finished" if self._trainer.finished else "waiting for trials")
+
+    def _between(self) -> None:
+        """Between two updates: take in what has arrived; stop where asked to."""
+        self._take_in(0.0)
+        if STOPPING.is_set():
+            raise _StopRequestedError
+
+    def _take_in(self, timeout: float) -> None:
+        """Store everything that waits; for the first trial wait up to `timeout` [s]."""
+        with contextlib.suppress(queue.Empty):
+            data = self._queue.get(timeout=timeout) if timeout else self._queue.get_nowait()
+            while True:
+                self._store(data)
+                self._queued.discard(hashlib.blake2b(data).digest())
+                data = self._queue.get_nowait()
+
+    def _store(self, data: bytes) -> None:
+        try:
+            name = str(decode_trial(data).meta.id)
+        except TrialError as error:
+            self._diagnostics.refuse("trial", str(error))
+            return
+        try:
+            self._trainer.ingest(data)
+        except TrialError as error:
+            self._diagnostics.refuse("trial", str(error))
+            self._acknowledge(name, False, str(error))
+        except StorageError as error:  # not acknowledged: it will be sent again
+            self._diagnostics.state(ERROR, str(error))
+        else:
+            self._diagnostics.beat("trial")
+            self._acknowledge(name, True, "")
+
+    def _acknowledge(self, trial: str, stored: bool, reason: str) -> None:
+        ack = Ack(trial, stored, reason, self._trainer.next_to_collect, self._trainer.finished)
+        self._ack.publish(String(data=ack.to_json()))
+
+    def _publish(self, weights: Weights) -> None:
+        pieces = split_message(weights.to_bytes())
+        if self._weights is None:
+            self._weights = ros.publisher(self, ros.WEIGHTS, ros.weights_qos(len(pieces)))
+        for piece in pieces:
+            self._weights.publish(ros.bytes_to_msg(piece))
+        self._diagnostics.values = {"weights version": weights.version}
+        self._diagnostics.beat("weights")
+
+    def close(self) -> None:
+        """Stop receiving, keep what was learned."""
+        self._executor.shutdown(timeout_sec=1.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=2.0)
+        self._resources.close()
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Console script."""
+    run_node(TrainerNode, args, serve=TrainerNode.work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Brings trials from the spool to the trainer: sent when closed, on match and every few seconds until acknowledged."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from rclpy.node import Node
+from std_msgs.msg import String
+
+from meld_core.chunks import split_message
+from meld_core.spool import Spool
+from meld_core.trial_file import TrialError, decode_trial
+from meld_ros.conversions import TRIALS, bytes_to_msg, json_from_msg, publisher
+from meld_ros.diagnostics import Diagnostics
+
+_RESEND = 5.0
+"""Unacknowledged trials are sent again after this [s]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ack:
+    """What the trainer says on `trials/ack`, about one trial or (with an empty id) about itself."""
+
+    trial: str
+    stored: bool
+    reason: str
+    next_trial: int
+    """Index of the first trial that it lacks."""
+    finished: bool
+    """Whether it has trained on all trials of the schedule."""
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @staticmethod
+    def from_msg(msg: String) -> Ack:
+        """Inverse of `to_json`. Raises ValueError in one sentence."""
+        raw = json_from_msg(msg)
+        try:
+            flags = bool(raw["stored"]), str(raw["reason"]), int(raw["next_trial"]), bool(raw["finished"])
+            return Ack(str(raw["trial"]), *flags)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"this is no acknowledgement ({error}): {msg.data[:80]!a}") from None
+
+
+class TrialSender:
+    """The actor's end of `trials` and `trials/ack`."""
+
+    def __init__(self, node: Node, spool: Spool, diagnostics: Diagnostics) -> None:
+        self._spool, self._diagnostics = spool, diagnostics
+        self._publisher = publisher(node, TRIALS)
+        self._receivers = 0
+        self._resend_at = 0.0
+
+    def first_unsent(self) -> int:
+        """Index after the last whole trial that waits in the spool; 0 without any."""
+        metas = [decode_trial(self._spool.read(trial)).meta for trial in self._spool.pending()]
+        return 1 + max((meta.id.counter for meta in metas if not meta.aborted), default=-1)
+
+    def send(self, trial: str) -> None:
+        """Send one pending trial."""
+        for piece in split_message(self._spool.read(trial)):
+            self._publisher.publish(bytes_to_msg(piece))
+        self._diagnostics.beat("trial sent")
+
+    def poll(self, now: float) -> None:
+        """Send all that is pending when a receiver appeared, and again every few seconds."""
+        receivers = self._publisher.get_subscription_count()
+        appeared, self._receivers = receivers > self._receivers, receivers
+        if not receivers or (now < self._resend_at and not appeared):
+            return
+        self._resend_at = now + _RESEND
+        for trial in self._spool.pending():
+            self.send(trial)
+
+    def on_ack(self, msg: String) -> Ack | None:
+        """Forget what the trainer has on disk; set aside what it refused. None where the message is damaged."""
+        try:
+            ack = Ack.from_msg(msg)
+            if ack.trial and ack.stored:
+                self._spool.acknowledge(ack.trial)
+            elif ack.trial and self._spool.refuse(ack.trial, ack.reason):
+                self._diagnostics.refuse("trial", f"the trainer refused trial {ack.trial}: {ack.reason}")
+        except (ValueError, TrialError) as error:
+            self._diagnostics.refuse("ack", str(error))
+            return None
+        return ack
