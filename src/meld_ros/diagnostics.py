@@ -46,9 +46,17 @@ class Diagnostics:
         """The lasting state of the node, until the next call; a change is logged and published at once."""
         if (level, message) == (self._level, self._message):
             return
+        recovered = level == OK != self._level
         self._level, self._message = level, message
         log = self._node.get_logger()
-        {OK: log.info, WARN: log.warning}.get(level, log.error)(message)
+        if recovered:  # rclpy wants one severity per line of code
+            log.info(message)
+        elif level == OK:
+            log.debug(message)
+        elif level == WARN:
+            log.warning(message)
+        else:
+            log.error(message)
         self._publish()
 
     def refuse(self, kind: str, reason: str) -> None:

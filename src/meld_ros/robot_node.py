@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -18,24 +17,16 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from meld_core.announce import Announcement, GateReport
-from meld_core.config import Section, setting
 from meld_core.hosting import LockstepHost, RealtimeHost, Step
 from meld_core.robot import GateState, MotionGate
 from meld_ros import conversions as ros
 from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from meld_ros.node_main import read_config, read_own, refuse_unknown, run_node
+from meld_ros.node_main import read_config, refuse_unknown, run_node
 from meld_ros.robots import make_robot
 
 _LEVELS = {GateState.HOLD: WARN, GateState.STOPPED: ERROR}
 _OVERDUE_CHECK = 0.05
 """How often lockstep looks whether a command is overdue [s]."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RobotParameters(Section):
-    """Parameters besides the config's."""
-
-    run_folder: str = setting("", "Folder of the run; the robot writes nothing there.")
 
 
 class RobotNode(Node):
@@ -50,8 +41,7 @@ class RobotNode(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("robot", **kwargs)
-        config = read_config(self, ("robot", "gate", "task", "sim", "train"))
-        read_own(self, RobotParameters)
+        config = read_config(self, ("robot", "gate", "task", "sim", "reward"))
         refuse_unknown(self)
         self.finished = False
         self._lockstep = config.robot.mode == "lockstep"
