@@ -106,6 +106,7 @@ def suits(with_ros: bool) -> bool:
 
 def install() -> None:
     """torch first, because which build is right depends on the machine; then everything else."""
+    pip("pip>=25")  # older ones lose themselves among old versions (seen with pip 23 on Python 3.10)
     install_torch()
     extras = EXTRAS
     if "ROS_DISTRO" in os.environ and succeeds(PYTHON, "-c", "import rclpy, sensor_msgs"):

@@ -36,7 +36,7 @@ class NodeSpec:
     """The node's name; its log is `logs/<name>.log`."""
     sections: tuple[str, ...]
     """Groups of settings that it gets as parameters `group.name`."""
-    parameters: tuple[str, ...] = ("run_folder",)
+    parameters: tuple[str, ...] = ()
     """Parameters of the run that it gets besides: of run_folder, mode, weights."""
     ends_graph: bool = False
     """When all of these ended with exit code 0, the graph has reached its end."""
@@ -61,7 +61,7 @@ class NodeSpec:
 
 ROBOT = NodeSpec(
     name="robot",
-    sections=("robot", "gate", "task", "sim", "train"),
+    sections=("robot", "gate", "task", "sim", "reward"),
     stop_rank=1,
     orphan_signal=signal.SIGTERM,  # holds the arm still and parks it; never simply dropped
 )
@@ -69,7 +69,14 @@ REWARD = NodeSpec(name="reward", sections=("reward",))
 POLICY = NodeSpec(
     name="policy", sections=_ALL, parameters=("run_folder", "mode", "weights"), ends_graph=True, stop_rank=0
 )
-TRAINER = NodeSpec(name="trainer", sections=_ALL, one_thread=False, stop_timeout=30.0, environment=_KEEP_PAGES)
+TRAINER = NodeSpec(
+    name="trainer",
+    sections=_ALL,
+    parameters=("run_folder",),
+    one_thread=False,
+    stop_timeout=30.0,
+    environment=_KEEP_PAGES,
+)
 CAMERA = NodeSpec(
     name="camera", sections=("camera",), remappings=(("image", "camera/image"),), only_with="camera.device"
 )
