@@ -73,13 +73,19 @@ class BeliefCache:
         self._action = joined([t.action[p.row] for t, p in zip(trials, parts, strict=True)])
         self._intended = joined([t.intended[p.row] for t, p in zip(trials, parts, strict=True)])
         self._cloned = joined([t.cloned[p.row].astype(np.float32) for t, p in zip(trials, parts, strict=True)])
+        shares = joined([np.full(len(p.row), 1.0 / max(1, p.known.sum()), np.float64) for p in parts])
+        self._cumulative = shares.cumsum(0) / shares.sum()
 
     def __len__(self) -> int:
         return len(self._row)
 
     def sample(self, count: int) -> BeliefBatch:
-        """`count` transitions, uniformly with replacement."""
-        index = torch.randint(len(self), (count,), device=self._row.device)
+        """`count` transitions with replacement: a trial uniformly, then one of its transitions.
+
+        Trials that succeeded soon are short; drawn by transition, the long failures would drown them.
+        """
+        draws = torch.rand(count, dtype=torch.float64, device=self._row.device)
+        index = torch.searchsorted(self._cumulative, draws).clamp(max=len(self) - 1)
         return BeliefBatch(
             belief=self._beliefs[self._row[index]],
             action=self._action[index],

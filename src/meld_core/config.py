@@ -221,7 +221,7 @@ class SacConfig(Section):
     n_step: int = setting(3, "Rewards summed before bootstrapping.", low=1, high=32)
     target_rate: float = setting(0.01, "Polyak rate tau of the target critics, per update.", low=0.0, high=1.0)
     initial_temperature: float = setting(0.002, "alpha at the start.", low=1e-6, high=10.0)
-    target_entropy_per_action: float = setting(-0.667, "Target entropy divided by the action size.", unit="nats")
+    target_entropy_per_action: float = setting(-1.5, "Target entropy divided by the action size.", unit="nats")
     entropy_backup: bool = setting(False, "Count the entropy of future actions in the critic target.")
     cloning_weight: float = setting(1.0, "Weight of behaviour cloning on demonstrations.", low=0.0)
     cloning_until: float = setting(0.67, "Cloning fades linearly to 0 at this fraction of the run.", low=0.0, high=1.0)
@@ -248,7 +248,7 @@ class LearnerConfig(Section):
     update_every: int = setting(8, "Trials between rounds of updates.", low=1)
     model_updates: int = setting(50, "Model updates per round.", low=0)
     ac_updates: int = setting(800, "Actor-critic updates per round (`ac_updates_per_model_update` times as many).", low=0)
-    bf16: bool = setting(False, "bf16 autocast in encoder and decoder.")
+    bf16: bool = setting(True, "Round factors of matrix products to bf16; sums, losses and optimiser stay fp32.")
     threads: int = setting(0, "Threads of the learner; 0 leaves torch's choice.", low=0, high=256)
     device: str = setting("auto", "cpu, cuda or auto.", choices=("auto", "cpu", "cuda"))
 

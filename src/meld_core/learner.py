@@ -102,7 +102,7 @@ class Learner:
             self.first_update_step = self.steps
         self._set_rates(self._schedule.progress(index))
         means, total = RunningMean(), due.model_updates + due.ac_updates
-        with self._own_randomness():
+        with self._own_randomness(), _matmul_precision(self._config.learner.bf16):
             for i in range(due.model_updates):
                 means.add(self.update_model())
                 _report(on_progress, "updates", i + 1, total)
@@ -234,6 +234,17 @@ class Learner:
 
 
 _COUNTERS = ("trained_through", "version", "model_updates", "ac_updates", "steps", "first_update_step")
+
+
+@contextlib.contextmanager
+def _matmul_precision(bf16: bool) -> Iterator[None]:
+    """Round factors of matrix products to bf16 where the processor is faster at it; acting stays in fp32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if bf16 else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _device(name: str) -> torch.device:
