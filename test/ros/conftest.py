@@ -1,0 +1,132 @@
+"""A ROS domain and context of its own for each test, nodes in this process, and nodes as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from meld_core.config import Config, load_config
+from meld_core.run_folder import RunFolder
+from meld_ros.domain import own_domain
+from meld_ros.graph import GRAPHS, Options, parameters_of
+
+DEADLINE = 60.0
+"""Generous: a busy machine of two cores must not fail a test [s]."""
+Process = subprocess.Popen[str]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Ros:
+    """What a test needs of ROS. Everything that it made is gone when the test ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self._nodes: list[Any] = []
+        self._processes: list[Process] = []
+
+    def probe(self) -> Node:
+        """A plain node of the test."""
+        return self.node(Node, "probe")
+
+    def node(self, make: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
+        """A node in this process; parameters by their flat names."""
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        node = make(*arguments, context=self.context, parameter_overrides=overrides, use_global_arguments=False)
+        self._nodes.append(node)
+        self.executor.add_node(node)
+        return node
+
+    def start(self, module: str, parameters: dict[str, Any] | None = None, name: str = "") -> Process:
+        """A node (or a script) as a process of its own; its output is piped."""
+        path = self.folder / f"{name or Path(module).stem}-{len(self._processes)}.yaml"
+        path.write_text(json.dumps({"/**": {"ros__parameters": parameters or {}}}), encoding="utf-8")
+        what = [module] if module.endswith(".py") else ["-m", module]
+        process = subprocess.Popen(
+            [sys.executable, *what, "--ros-args", "--params-file", str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self._processes.append(process)
+        return process
+
+    def start_graph(
+        self, mode: str, config: Config, folder: RunFolder, *names: str
+    ) -> dict[str, Process]:
+        """Nodes of a graph as processes, with the parameters that the graph gives them."""
+        options = Options(folder=folder.path)
+        specs = [spec for spec in GRAPHS[mode] if spec.name in names]
+        return {
+            spec.name: self.start(f"meld_ros.{spec.executable}", parameters_of(spec, mode, config, options), spec.name)
+            for spec in specs
+        }
+
+    def until(self, condition: Callable[[], Any], what: str = "") -> float:
+        """Serve callbacks until a condition holds. Returns the seconds that it took."""
+        began = time.monotonic()
+        while not condition():
+            ended = {p.args[2]: p.stdout.read() for p in self._processes if p.poll() not in (None, 0, -9) and p.stdout}
+            assert not ended, f"while waiting for {what or condition}: {ended}"
+            assert time.monotonic() - began < DEADLINE, f"still waiting for {what or condition} after {DEADLINE} s"
+            self.executor.spin_once(timeout_sec=0.05)
+        return time.monotonic() - began
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        for node in self._nodes:
+            getattr(node, "close", lambda: None)()
+        self.executor.shutdown()
+        for node in self._nodes:
+            node.destroy_node()
+        self.context.try_shutdown()
+
+
+@pytest.fixture
+def domain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No other test and no other graph of this machine is heard."""
+    monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "ros_log"))
+    with own_domain() as number:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
+        yield
+
+
+@pytest.fixture
+def ros(domain: None, tmp_path: Path) -> Iterator[Ros]:
+    """ROS on a domain of this test."""
+    made = Ros(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def small() -> Config:
+    """The smallest system: two scripted trials of two episodes of six steps."""
+    return load_config([ROOT / "config" / "smoke.yaml"], ["train.trials=2", "train.demonstrations=2"])
+
+
+@pytest.fixture
+def run(tmp_path: Path, small: Config) -> RunFolder:
+    """A fresh run folder for `small`."""
+    return RunFolder(tmp_path / "run").create(small)
