@@ -23,6 +23,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "meld_core/evaluation_workers.py", "meld_core/latent_model.py", "meld_core/learner.py", "meld_core/metrics.py",
         "meld_core/nets.py", "meld_core/sac.py", "meld_core/weights.py",
     ),
+    "safetensors": ("meld_core/tensor_file.py",),
     "yaml": ("meld_core/config.py",),
     "cv2": ("meld_core/rewards.py", "meld_core/camera.py", "meld_ros/camera_node.py"),
     "mujoco": ("meld_core/sim/*", "meld_core/kinematics.py"),
