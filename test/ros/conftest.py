@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import rclpy
+import torch
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -67,9 +68,7 @@ class Ros:
         self._processes.append(process)
         return process
 
-    def start_graph(
-        self, mode: str, config: Config, folder: RunFolder, *names: str
-    ) -> dict[str, Process]:
+    def start_graph(self, mode: str, config: Config, folder: RunFolder, *names: str) -> dict[str, Process]:
         """Nodes of a graph as processes, with the parameters that the graph gives them."""
         options = Options(folder=folder.path)
         specs = [spec for spec in GRAPHS[mode] if spec.name in names]
@@ -118,6 +117,15 @@ def ros(domain: None, tmp_path: Path) -> Iterator[Ros]:
     made = Ros(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def single_thread() -> Iterator[None]:
+    """As in the graph's policy: sums in another order are other numbers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,0 +1,149 @@
+"""robot_node under faults: bad commands, a killed policy, stop, wrong pictures. Times are measured and printed."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from meld_core.config import Config
+from meld_core.run_folder import RunFolder
+from meld_ros import conversions as msgs
+from meld_ros.robot_node import RobotNode
+
+from .conftest import Ros
+from .stand_ins import HandPolicy, Listener, StandInTrainer, parameters
+
+ROBOT = ("robot", "gate", "task", "sim", "reward")
+
+
+@pytest.fixture
+def hand(ros: Ros, small: Config) -> HandPolicy:
+    """A robot in lockstep and a policy that the test moves."""
+    ros.node(RobotNode, **parameters(small, *ROBOT))
+    return HandPolicy(ros, small)
+
+
+def test_nan_executes_as_hold_and_a_stale_stamp_uses_no_time(ros: Ros, hand: HandPolicy) -> None:
+    first = hand.begin()
+    hand.command([0.5, 0.0, 0.0], first)
+    ros.until(lambda: hand.newest() > first, "the second step")
+    second = hand.newest()
+    assert [(stamp, action.tolist()) for stamp, action in hand.executed] == [(first, [0.5, 0.0, 0.0])]
+    hand.command([0.5, 0.0, 0.0], first - 10**9)
+    hand.hears("robot", "refused", "an observation of 1.250 s ago")
+    hand.command([0.5, 0.0, 0.0], second + 10**9)
+    hand.hears("robot", "refused", "1.000 s in the future")
+    assert hand.newest() == second
+    hand.command([float("nan"), 0.0, 0.0], second)
+    hand.hears("robot", "refused", "an action is 3 finite numbers, got [nan, 0.0, 0.0]")
+    ros.until(lambda: hand.newest() > second, "the third step")
+    assert (hand.executed[-1][0], hand.executed[-1][1].tolist()) == (second, [0.0, 0.0, 0.0])
+
+
+def test_a_second_policy_is_refused(ros: Ros, hand: HandPolicy, small: Config) -> None:
+    first = hand.begin()
+    hand.command([0.1, 0.0, 0.0], first)
+    ros.until(lambda: hand.newest() > first, "the second step")
+    other = HandPolicy(ros, small, boot="other")
+    ros.until(other.action.get_subscription_count, "the match of the second policy")
+    other.command([1.0, 1.0, 1.0], hand.newest())
+    hand.hears("robot", "refused", "owns the arm")
+    assert len(hand.executed) == 1
+    hand.command([0.2, 0.0, 0.0], hand.newest())
+    ros.until(lambda: len(hand.executed) == 2, "the step of the first")
+    assert hand.executed[1][1].tolist() == pytest.approx([0.2, 0.0, 0.0])
+
+
+def test_reset_is_refused_without_a_task_and_repeats_nothing(ros: Ros, hand: HandPolicy) -> None:
+    client = hand.node.create_client(msgs.SERVICE, msgs.RESET)
+    ros.until(client.service_is_ready, "the service")
+    answer = client.call_async(msgs.SERVICE.Request())
+    ros.until(answer.done, "the answer")
+    assert (answer.result().success, answer.result().message) == (False, "no task was announced")
+    first = hand.begin()
+    count = len(hand.stamps)
+    answer = client.call_async(msgs.SERVICE.Request())
+    ros.until(lambda: answer.done() and len(hand.stamps) > count, "the same step again")
+    assert answer.result().success
+    assert set(hand.stamps) == {first}
+
+
+def test_stop_is_latched_until_clear_stop(ros: Ros, hand: HandPolicy) -> None:
+    first = hand.begin()
+    assert _call(ros, hand, msgs.STOP)
+    took = hand.sees("STOPPED")
+    print(f"stop answered, gate_state STOPPED after another {1000 * took:.0f} ms")
+    hand.command([0.5, 0.0, 0.0], first)
+    hand.hears("robot", "STOPPED the stop service was called")
+    assert hand.executed == []
+    assert not _call(ros, hand, msgs.RESET)
+    assert _call(ros, hand, msgs.CLEAR_STOP)
+    hand.sees("HOLD")
+    assert hand.begin(trial=1) > first
+
+
+def _call(ros: Ros, hand: HandPolicy, name: str) -> bool:
+    client = hand.node.create_client(msgs.SERVICE, name)
+    ros.until(client.service_is_ready, name)
+    answer = client.call_async(msgs.SERVICE.Request())
+    ros.until(answer.done, name)
+    return bool(answer.result().success)
+
+
+@pytest.mark.parametrize("mode", ["lockstep", "realtime"])
+def test_a_killed_policy_leaves_a_holding_arm_and_another_one_goes_on(
+    ros: Ros, small: Config, run: RunFolder, mode: str
+) -> None:
+    robot = dataclasses.replace(small.robot, mode=mode, control_period=0.1)
+    task = dataclasses.replace(small.task, horizon=500)
+    config = dataclasses.replace(small, robot=robot, task=task)
+    trainer, listener = StandInTrainer(ros, trials=2), Listener(ros)
+    nodes = ros.start_graph("train", config, run, "robot", "reward", "policy")
+    executed: list[Any] = []
+    msgs.subscription(listener.node, msgs.EXECUTED_ACTION, executed.append)
+    ros.until(lambda: len(executed) > 10, "some steps")
+    before = listener.reports[-1]
+    nodes["policy"].send_signal(signal.SIGKILL)
+    took = listener.sees("HOLD")
+    print(f"{mode}: HOLD {1000 * took:.0f} ms after kill -9 (lease {1000 * config.gate.policy_lease:.0f} ms)")
+    assert listener.reports[-1].reason == "the policy was lost"
+    count = len(executed)
+    ros.start_graph("train", config, run, "policy")
+    listener.sees("POLICY")
+    assert before.key is not None
+    after = listener.reports[-1].key
+    assert after is not None
+    assert (after.trial, after.episode) == (0, 0)
+    assert after.boot != before.key.boot
+    ros.until(lambda: len(executed) > count + 3, "steps of the second policy")
+    assert trainer.trials == {}
+
+
+def test_a_picture_of_the_wrong_size_is_refused_on_diagnostics(ros: Ros, small: Config, run: RunFolder) -> None:
+    other = dataclasses.replace(small, sim=dataclasses.replace(small.sim, image_size=16))
+    listener = Listener(ros)
+    trainer = StandInTrainer(ros, trials=2)
+    ros.node(RobotNode, **parameters(other, *ROBOT))
+    ros.start_graph("train", small, run, "policy")
+    listener.hears("policy", "refused", "image: an image of 16x32 came, expected 32x64 (width x height)")
+    assert trainer.trials == {}
+
+
+def test_realtime_publishes_at_the_control_rate_and_lets_commands_expire(ros: Ros, small: Config) -> None:
+    config = dataclasses.replace(small, robot=dataclasses.replace(small.robot, mode="realtime", control_period=0.1))
+    robot = ros.node(RobotNode, **parameters(config, *ROBOT))
+    hand = HandPolicy(ros, config)
+    hand.begin()
+    stamp = hand.newest()
+    hand.command([1.0, 0.0, 0.0], stamp)
+    ros.until(lambda: hand.executed, "the command")
+    assert hand.executed[0][0] == stamp
+    ros.until(lambda: robot._gate.counters["expired"] == 1, "its expiry")
+    ros.until(lambda: hand.newest() > stamp + 500_000_000, "half a second of physics")
+    resting = robot._robot.observe()
+    assert np.abs(resting.velocities).max() < 0.01
+    assert np.unique(np.diff(sorted(set(hand.stamps)))).tolist() == [100_000_000]
