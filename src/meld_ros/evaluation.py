@@ -61,7 +61,7 @@ def run_evaluation(config: Config, weights: Weights, folder: RunFolder | None, c
     certificate = make_certificate(
         evaluation, config, command=line, first_learner_update_step=first_learner_update(*rows)
     )
-    Console().print(_table(certificate))
+    Console().print(result_table(certificate))
     if command.json:
         write_certificate(certificate, Path(command.json))
         print(f"certificate  {command.json}")
@@ -70,8 +70,8 @@ def run_evaluation(config: Config, weights: Weights, folder: RunFolder | None, c
     return 0
 
 
-def _table(certificate: Mapping[str, Any]) -> Table:
-    """Rates per episode."""
+def result_table(certificate: Mapping[str, Any]) -> Table:
+    """A certificate's rates per episode, with their 95 % Wilson intervals."""
     title = f"{certificate['trials']} trials, split {certificate['split']}, belief {certificate['belief']}"
     table = Table("episode", "success", "first attempt", "median steps to success", title=title)
     for name, numbers in certificate["episodes"].items():

@@ -59,8 +59,7 @@ def run_training(config: Config, folder: RunFolder, *, in_process: bool, line: s
     if not outcome.finished:
         _tell(f"{outcome.reason}; go on with: meld train --run {folder.name} --resume")
         return outcome.code
-    for name, path in _shown(folder):
-        print(f"{name:<12} {path}")
+    _show_result(folder)
     return 0
 
 
@@ -147,6 +146,17 @@ def _progress(config: Config, folder: RunFolder) -> Iterator[Callable[[], None]]
         stop.set()
         if thread.is_alive():
             thread.join()
+
+
+def _show_result(folder: RunFolder) -> None:
+    from rich.console import Console
+
+    from meld_core.certificate import load_certificate
+    from meld_ros.evaluation import result_table
+
+    Console().print(result_table(load_certificate(folder.certificate)))
+    for name, path in _shown(folder):
+        print(f"{name:<12} {path}")
 
 
 def _shown(folder: RunFolder) -> Iterator[tuple[str, object]]:
