@@ -248,7 +248,7 @@ class LearnerConfig(Section):
     update_every: int = setting(8, "Trials between rounds of updates.", low=1)
     model_updates: int = setting(50, "Model updates per round.", low=0)
     ac_updates: int = setting(800, "Actor-critic updates per round (`ac_updates_per_model_update` times as many).", low=0)
-    bf16: bool = setting(True, "Round factors of matrix products to bf16; sums, losses and optimiser stay fp32.")
+    bf16: bool = setting(True, "Actor-critic: round factors of matrix products to bf16; sums and losses stay fp32.")
     threads: int = setting(0, "Threads of the learner; 0 leaves torch's choice.", low=0, high=256)
     device: str = setting("auto", "cpu, cuda or auto.", choices=("auto", "cpu", "cuda"))
 

@@ -102,14 +102,15 @@ class Learner:
             self.first_update_step = self.steps
         self._set_rates(self._schedule.progress(index))
         means, total = RunningMean(), due.model_updates + due.ac_updates
-        with self._own_randomness(), _matmul_precision(self._config.learner.bf16):
+        with self._own_randomness():
             for i in range(due.model_updates):
                 means.add(self.update_model())
                 _report(on_progress, "updates", i + 1, total)
             cache = self._fill_cache()
-            for i in range(due.ac_updates):
-                means.add(self.update_actor_critic(cache, self._schedule.progress(index)))
-                _report(on_progress, "updates", due.model_updates + i + 1, total)
+            with _matmul_precision(self._config.learner.bf16):
+                for i in range(due.ac_updates):
+                    means.add(self.update_actor_critic(cache, self._schedule.progress(index)))
+                    _report(on_progress, "updates", due.model_updates + i + 1, total)
         self.version += 1
         return means.take() | self._counters()
 
@@ -238,7 +239,11 @@ _COUNTERS = ("trained_through", "version", "model_updates", "ac_updates", "steps
 
 @contextlib.contextmanager
 def _matmul_precision(bf16: bool) -> Iterator[None]:
-    """Round factors of matrix products to bf16 where the processor is faster at it; acting stays in fp32."""
+    """Round factors of matrix products to bf16 where the processor is faster at it; acting stays in fp32.
+
+    For actor-critic updates only: their sizes are fixed, whereas trials differ in length, and the library compiles and
+    keeps a kernel for every size that it meets.
+    """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium" if bf16 else "highest")
     try:
