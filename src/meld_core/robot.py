@@ -140,6 +140,7 @@ class MotionGate:
         """Refusals by kind (state, robot_state, sender, stale, future, repeated, action), and `clamped`, `expired`,
         `implausible_state`, `lagging_state`."""
         self._owner: str | None = None
+        self._lost_owner: str | None = None
         self._last_stamp = -1
         self._expires = float("inf")
         self._watch = StateWatch(config, robot.limits.joint_names, self.counters)
@@ -246,7 +247,10 @@ class MotionGate:
 
     def policy_lost(self) -> None:
         """The owner's lease ended: hold until the next reset."""
-        self.hold(_POLICY_LOST)
+        with self._lock:
+            lost = self._owner
+            self.hold(_POLICY_LOST)
+            self._lost_owner = lost
 
     def policy_back(self) -> bool:
         """A lost policy is back. Whether the episode goes on: in lockstep only, where time stood still meanwhile."""
@@ -254,6 +258,7 @@ class MotionGate:
             back = self._lockstep and self.state is GateState.HOLD and self.reason == _POLICY_LOST
             if back:
                 self._enter(GateState.POLICY, "")
+                self._owner = self._lost_owner  # nobody else may go on where it was
             return back
 
     def hold(self, reason: str) -> None:

@@ -120,7 +120,8 @@ class RobotNode(Node):
     def _on_liveliness(self, info: QoSLivelinessChangedInfo) -> None:
         if info.alive_count_change < 0:
             self._host.policy_lost()
-        elif info.alive_count_change > 0 and self._host.policy_back():
+        same_one = info.alive_count_change > 0 > info.not_alive_count_change  # a new one was never "not alive"
+        if same_one and self._host.policy_back():
             self._publish_report()
             self._publish_step()
         self._publish_report()

@@ -165,6 +165,24 @@ def test_policy_lost_holds_until_the_next_reset_and_frees_the_gate() -> None:
     assert gate.command(action(1, 0, 0), robot.stamp, OTHER, robot.observe()).accepted
 
 
+def test_in_lockstep_only_the_lost_policy_itself_may_go_on() -> None:
+    gate, robot, _ = make()
+    gate.command(action(1, 0, 0), robot.stamp, ME, robot.observe())
+    gate.policy_lost()
+    assert gate.policy_back()
+    robot.wait()
+    assert gate.command(action(1, 0, 0), robot.stamp, OTHER, robot.observe()).kind == "sender"
+    assert gate.command(action(1, 0, 0), robot.stamp, ME, robot.observe()).accepted
+
+
+@pytest.mark.parametrize(("mode", "act"), [("realtime", "policy_lost"), ("lockstep", "stop"), ("lockstep", "hold")])
+def test_no_other_hold_ends_by_itself(mode: str, act: str) -> None:
+    gate, _, _ = make(mode)
+    getattr(gate, act)(*([] if act == "policy_lost" else ["why"]))
+    assert not gate.policy_back()
+    assert gate.state is not GateState.POLICY
+
+
 def test_a_gate_that_never_saw_a_reset_takes_no_command() -> None:
     robot = FakeRobot()
     gate = MotionGate(robot, GateConfig(), RobotConfig())

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,10 +41,11 @@ class Ros:
         self.executor = SingleThreadedExecutor(context=self.context)
         self._nodes: list[Any] = []
         self._processes: list[Process] = []
+        self._apart: list[tuple[Any, SingleThreadedExecutor, threading.Thread, Any]] = []
 
     def probe(self) -> Node:
         """A plain node of the test."""
-        return self.node(Node, "probe")
+        return self.node(Node, f"probe{len(self._nodes)}")
 
     def node(self, make: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
         """A node in this process; parameters by their flat names."""
@@ -51,6 +53,19 @@ class Ros:
         node = make(*arguments, context=self.context, parameter_overrides=overrides, use_global_arguments=False)
         self._nodes.append(node)
         self.executor.add_node(node)
+        return node
+
+    def node_apart(self, make: Callable[..., Any], **parameters: Any) -> Any:
+        """A node with a DDS participant and a thread of its own: within one participant Fast DDS renews no lease."""
+        context = rclpy.Context()
+        rclpy.init(context=context)
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        node = make(context=context, parameter_overrides=overrides, use_global_arguments=False)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread.start()
+        self._apart.append((context, executor, thread, node))
         return node
 
     def start(self, module: str, parameters: dict[str, Any] | None = None, name: str = "") -> Process:
@@ -91,6 +106,12 @@ class Ros:
         for process in self._processes:
             process.send_signal(signal.SIGKILL)
             process.communicate()
+        for context, executor, thread, node in self._apart:
+            executor.shutdown()
+            thread.join(timeout=DEADLINE)
+            node.close()
+            node.destroy_node()
+            context.try_shutdown()
         for node in self._nodes:
             getattr(node, "close", lambda: None)()
         self.executor.shutdown()

@@ -114,7 +114,7 @@ def test_each_kind_of_message_may_be_lost_once(ros: Ros, small: Config, run: Run
     trainer = StandInTrainer(ros, trials=2)
     ros.node(LosingReward, **parameters(config, "reward"))
     ros.node(LosingRobot, **parameters(config, "robot", "gate", "task", "sim", "reward"))
-    policy = ros.node(LosingPolicy, **parameters(config), run_folder=str(run.path))
+    policy = ros.node_apart(LosingPolicy, **parameters(config), run_folder=str(run.path))
     ros.until(lambda: policy.finished, "the end of the run")
     kinds = {kind for kind, count in losing.sent.items() if count >= 3}
     assert kinds >= {"task", "reset", "gate_state", "clock", "joint_states", "tool_pose", "image", "detector_image"}

@@ -23,7 +23,7 @@ ROBOT = ("robot", "gate", "task", "sim", "reward")
 @pytest.fixture
 def hand(ros: Ros, small: Config) -> HandPolicy:
     """A robot in lockstep and a policy that the test moves."""
-    ros.node(RobotNode, **parameters(small, *ROBOT))
+    ros.node_apart(RobotNode, **parameters(small, *ROBOT))
     return HandPolicy(ros, small)
 
 
@@ -99,7 +99,7 @@ def test_a_killed_policy_leaves_a_holding_arm_and_another_one_goes_on(
     ros: Ros, small: Config, run: RunFolder, mode: str
 ) -> None:
     robot = dataclasses.replace(small.robot, mode=mode, control_period=0.1)
-    task = dataclasses.replace(small.task, horizon=500)
+    task = dataclasses.replace(small.task, horizon=500, episode_form="fixed_length")
     config = dataclasses.replace(small, robot=robot, task=task)
     trainer, listener = StandInTrainer(ros, trials=2), Listener(ros)
     nodes = ros.start_graph("train", config, run, "robot", "reward", "policy")
@@ -127,7 +127,7 @@ def test_a_picture_of_the_wrong_size_is_refused_on_diagnostics(ros: Ros, small: 
     other = dataclasses.replace(small, sim=dataclasses.replace(small.sim, image_size=16))
     listener = Listener(ros)
     trainer = StandInTrainer(ros, trials=2)
-    ros.node(RobotNode, **parameters(other, *ROBOT))
+    ros.node_apart(RobotNode, **parameters(other, *ROBOT))
     ros.start_graph("train", small, run, "policy")
     listener.hears("policy", "refused", "image: an image of 16x32 came, expected 32x64 (width x height)")
     assert trainer.trials == {}
@@ -135,7 +135,7 @@ def test_a_picture_of_the_wrong_size_is_refused_on_diagnostics(ros: Ros, small: 
 
 def test_realtime_publishes_at_the_control_rate_and_lets_commands_expire(ros: Ros, small: Config) -> None:
     config = dataclasses.replace(small, robot=dataclasses.replace(small.robot, mode="realtime", control_period=0.1))
-    robot = ros.node(RobotNode, **parameters(config, *ROBOT))
+    robot = ros.node_apart(RobotNode, **parameters(config, *ROBOT))
     hand = HandPolicy(ros, config)
     hand.begin()
     stamp = hand.newest()
