@@ -88,6 +88,7 @@ class Collector:
     ) -> None:
         self._config, self._agent, self._sink, self._link, self._plans = config, agent, sink, link, plans
         self._run, self._on_trial, self._clock = run, on_trial, clock
+        self._realtime = config.robot.mode == "realtime"
         self._boot = boot or uuid.uuid4().hex
         self._driver = self._new_driver()
         self._joiner = StepJoiner()
@@ -213,11 +214,12 @@ class Collector:
         self._link.request_reset()
 
     def _load_weights(self) -> bool:
-        """Load what the plan asks for; False while it is not there."""
+        """Load what the plan asks for (in realtime the newest there is); False while it is not there."""
         through = self._plan.needs_weights_through
         if through is None:
             return True
-        weights = self._weights.get(through)
+        newest = max(self._weights, default=None)
+        weights = self._weights.get(newest if self._realtime and newest is not None else through)
         if weights is None:
             return False
         if weights.version != self._agent.weights_version:
@@ -227,7 +229,8 @@ class Collector:
     def _take_step(self, report: GateReport) -> bool:
         if self._answer is not None and self._answer[0] not in self._executed:
             return False
-        step = self._joiner.take((set(report.parts) - _NOT_OURS) | {"reward"}, report.reset_stamp)
+        parts = (set(report.parts) - _NOT_OURS) | {"reward"}
+        step = self._joiner.take(parts, report.reset_stamp, newest=self._realtime)
         if step is None:
             return False
         self._heard = self._clock()

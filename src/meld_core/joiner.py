@@ -25,9 +25,13 @@ class StepJoiner:
             del self._open[min(self._open)]
         return True
 
-    def take(self, parts: Set[str], since: int) -> tuple[int, dict[str, Any]] | None:
-        """The oldest step, not older than stamp `since`, that has all of `parts`: its stamp and its parts, or None."""
-        for stamp in sorted(self._open):
+    def take(self, parts: Set[str], since: int, newest: bool = False) -> tuple[int, dict[str, Any]] | None:
+        """The oldest (or `newest`) step, not older than stamp `since`, that has all of `parts`.
+
+        Returns:
+            Its stamp and its parts; None without any. Older steps are gone then.
+        """
+        for stamp in sorted(self._open, reverse=newest):
             if stamp >= since and parts <= self._open[stamp].keys():
                 step = self._open[stamp]
                 self._taken = stamp

@@ -20,8 +20,8 @@ from meld_core.gate_checks import StateWatch, wrong_action, wrong_stamp
 from meld_core.tasks import Task
 from meld_core.types import Frame, RobotState
 
-_EXECUTED_AS_HOLD = ("action", "robot_state")
-"""Kinds of refusal that use up the control period: the right sender answered the right observation."""
+_EXECUTED_AS_HOLD = {"lockstep": ("action", "robot_state"), "realtime": ("action", "robot_state", "stale", "future")}
+"""Kinds of refusal that use up the control period. In lockstep a late or doubled command is none of this period."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,14 +109,8 @@ class Verdict:
     """Key of `MotionGate.counters` where the command was refused."""
     reason: str = ""
     """One sentence where the command was refused."""
-
-    @property
-    def uses_period(self) -> bool:
-        """Whether the control period passes: the command was accepted, or is executed as hold.
-
-        A late, doubled or foreign command is no command of this period.
-        """
-        return self.accepted or self.kind in _EXECUTED_AS_HOLD
+    uses_period: bool = True
+    """Whether this was the command of its control period: accepted, or executed as hold."""
 
 
 class MotionGate:
@@ -198,10 +192,11 @@ class MotionGate:
 
     def _refuse(self, kind: str, reason: str) -> Verdict:
         self.counters[kind] += 1
-        if kind in _EXECUTED_AS_HOLD:
+        as_hold = kind in _EXECUTED_AS_HOLD["lockstep" if self._lockstep else "realtime"]
+        if as_hold:
             self._robot.hold()
             self._watch.target = None
-        return Verdict(np.zeros(3, np.float32), False, kind, reason)
+        return Verdict(np.zeros(3, np.float32), False, kind, reason, as_hold)
 
     def _refusal(self, action: np.ndarray, stamp: int, sender: str, now: int) -> tuple[str, str] | None:
         """Kind and sentence of the first thing that is wrong with a command."""

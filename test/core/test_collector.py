@@ -168,6 +168,15 @@ def test_joiner_hands_out_whole_steps_once_and_in_order() -> None:
     assert not joiner.add("a", 15, "late")
 
 
+def test_joiner_may_skip_to_the_newest_step() -> None:
+    joiner = StepJoiner()
+    for stamp in (10, 20, 30):
+        joiner.add("a", stamp, stamp)
+    joiner.add("b", 20, 21)
+    assert joiner.take({"a", "b"}, 0, newest=True) == (20, {"a": 20, "b": 21})
+    assert joiner.take({"a"}, 0, newest=True) == (30, {"a": 30})
+
+
 def test_joiner_keeps_only_a_few_open_steps() -> None:
     joiner = StepJoiner()
     for stamp in range(1, 7):

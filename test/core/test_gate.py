@@ -66,7 +66,8 @@ def test_fault_3_realtime_refuses_old_and_future_stamps(age_ms: int, kind: str) 
     gate, robot, _ = make("realtime")
     verdict = gate.command(action(1, 0, 0), robot.stamp - age_ms * MS, ME, robot.observe())
     assert verdict.kind == kind
-    assert len(robot.applied) == (0 if kind else 1)
+    assert verdict.uses_period  # time runs: what was refused is a hold
+    assert (len(robot.applied), robot.holds) == ((0, 1) if kind else (1, 0))
 
 
 def test_realtime_refuses_a_second_command_for_one_observation() -> None:
