@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from meld_core.batch import TOOL, Inputs, Queries, TrialBatch, model_image_size
 from meld_core.config import Config, ConfigError, LossConfig, did_you_mean
-from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, gaussian_kl, mlp
+from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, KeypointEncoder, gaussian_kl, mlp
 
 ACTIONS = 3
 """Size of an action: tool displacement x, y, z."""
@@ -80,14 +80,22 @@ class Filtered:
     std: Tensor
 
 
+def make_encoder(config: Config) -> nn.Module:
+    """Image encoder of a config, (N, H, W, 3) uint8 → (N, features)."""
+    model, (height, width) = config.model, model_image_size(config)
+    if model.encoder == "keypoints":
+        views = len(model.views)
+        return KeypointEncoder(height, width, views, model.keypoint_channels, model.keypoints, model.features)
+    return ImageEncoder(height, width, model.channels, model.features)
+
+
 class RecurrentFilter(nn.Module):
     """q(z_t | o_{<=t}, a_{<t}) with memory h_t and m_t."""
 
     def __init__(self, whole: Config) -> None:
         super().__init__()
         self.config = config = whole.model
-        height, width = model_image_size(whole)
-        self.encoder = ImageEncoder(height, width, config.channels, config.features)
+        self.encoder = make_encoder(whole)
         self.tool = nn.Sequential(nn.Linear(TOOL, config.proprio_features), nn.SiLU())
         new = config.features + config.proprio_features + config.reward_repeats + FLAGS + ACTIONS
         self.memory = nn.GRU(new, config.memory, batch_first=True)

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 
 _LOG_TWO_PI = math.log(2.0 * math.pi)
 _MIN_STD = 1e-5
+_CONTRAST = 4.0
+_SHARPNESS = 10.0
+"""Factor on feature maps before the softmax: a plain one starts out nearly uniform and learns slowly."""
+_BLOCK = 64
+"""Frames are padded to multiples of this: a convolution is compiled anew for every batch size that it meets."""
 _LOG_STD_RANGE = (-10.0, 2.0)
 
 
@@ -53,6 +58,47 @@ def patches(image: Tensor) -> Tensor:
     count, height, width, colours = image.shape
     blocks = image.reshape(count, height // 8, 2, 4, width // 8, 2, 4, colours)
     return blocks.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(count, height // 8, width // 8, 4, 16 * colours)
+
+
+class KeypointEncoder(nn.Module):
+    """(N, H, W, 3) uint8 → (N, features): per view, where in the picture each of K learned things is.
+
+    Spatial soft-argmax (Finn et al. 2016, "Deep spatial autoencoders for visuomotor learning"). From few scenes it
+    tells positions apart far better than a plain encoder: with 40 box poses seen, those of unseen boxes came out with
+    half to a third of the error.
+    """
+
+    grid: Tensor
+    """(H/2 · W/2, 2) x and y of each cell of a view, from -3 to 3."""
+
+    def __init__(self, height: int, width: int, views: int, channels: int, keypoints: int, features: int) -> None:
+        super().__init__()
+        self.views = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(3, channels, 5, stride=2, padding=2), nn.SiLU(),  # (H/2, W/2)
+                nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(),
+                nn.Conv2d(channels, keypoints, 3, padding=1),
+            )
+            for _ in range(views)
+        )  # fmt: skip
+        rows, columns = torch.linspace(-3, 3, -(-height // views // 2)), torch.linspace(-3, 3, -(-width // 2))
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        self.register_buffer("grid", torch.stack([x, y], dim=-1).flatten(0, 1), persistent=False)
+        self.linear = nn.Linear(views * keypoints * 2, features)
+        self.norm = nn.LayerNorm(features)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8, the views stacked vertically → (N, features) float32."""
+        count = len(image)
+        image = F.pad(image, (0, 0, 0, 0, 0, 0, 0, -count % _BLOCK if count > 1 else 0))
+        x = _CONTRAST * (image.permute(0, 3, 1, 2).float() / 255.0 - 0.5)
+        points = [self._points(net, view) for net, view in zip(self.views, x.chunk(len(self.views), dim=2), strict=True)]
+        return F.silu(self.norm(self.linear(torch.cat(points, dim=-1))))[:count]
+
+    def _points(self, net: nn.Module, view: Tensor) -> Tensor:
+        """Expected position of each feature map of one view: (N, 2 K)."""
+        maps = net(view.contiguous(memory_format=torch.channels_last)).flatten(2)
+        return ((_SHARPNESS * maps).softmax(dim=-1) @ self.grid).flatten(1)
 
 
 class ImageDecoder(nn.Module):
