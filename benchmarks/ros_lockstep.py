@@ -53,7 +53,9 @@ def main() -> None:
         node = Node("bench")
 
         def on_event(msg: object) -> None:
-            closed.append((time.perf_counter(), json.loads(msg.data)["rows"] - config.task.episodes))
+            event = json.loads(msg.data)
+            if event["event"] == "closed":
+                closed.append((time.perf_counter(), event["rows"] - config.task.episodes))
 
         ros.subscription(node, ros.TRIAL_EVENTS, on_event)
         thread = threading.Thread(target=_spin, args=(node,), daemon=True)

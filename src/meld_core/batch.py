@@ -32,7 +32,9 @@ def view_pixels(image: np.ndarray, config: Config) -> np.ndarray:
     size, views, shrink = config.sim.image_size, config.sim.views, config.model.shrink
     expected = (size * len(views), size, 3)
     if image.shape[-3:] != expected:
-        raise ValueError(f"policy image is {image.shape[-3:]}, expected {expected} [settings: sim.image_size, sim.views]")
+        raise ValueError(
+            f"policy image is {image.shape[-3:]}, expected {expected} [settings: sim.image_size, sim.views]"
+        )
     chosen = [views.index(v) for v in config.model.views]
     image = np.concatenate([image[..., i * size : (i + 1) * size, :, :] for i in chosen], axis=-3)
     if shrink == 1:
@@ -67,7 +69,7 @@ def normalised_tool(tool_position: np.ndarray, config: Config) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What the belief filter is given at t: o_t, the reward that came with it and a_{t-1}. Leading dims (B, L) or (B,)."""
+    """What the belief filter is given at t: o_t, its reward and a_{t-1}. Leading dims (B, L) or (B,)."""
 
     image: Tensor
     """(..., h, w, 3) uint8."""
@@ -235,8 +237,8 @@ def make_batch(
 
 def _draw_queries(
     trial: LearnerTrial, length: int, count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(L, Q, 3) positions, (L, Q) rewards, () weight: half from rewarded instants, half from the others, if both exist."""
+) -> tuple[np.ndarray, np.ndarray, np.floating]:
+    """(L, Q, 3) positions, (L, Q) rewards, () weight: half rewarded instants, half others, if both exist."""
     candidates = trial.in_port.any(axis=-1) & ~trial.first_in_episode & trial.reward_valid
     positive = np.flatnonzero(candidates & (trial.reward > 0.5))
     negative = np.flatnonzero(candidates & (trial.reward <= 0.5))
@@ -245,6 +247,8 @@ def _draw_queries(
     from_positive = rng.random((length, count)) < 0.5 if len(positive) and len(negative) else len(positive) > 0
     pick = rng.integers(1 << 30, size=(length, count))
     index = np.where(
-        from_positive, positive[pick % len(positive)] if len(positive) else 0, negative[pick % len(negative)] if len(negative) else 0
+        from_positive,
+        positive[pick % len(positive)] if len(positive) else 0,
+        negative[pick % len(negative)] if len(negative) else 0,
     )
     return trial.tool[index], (trial.reward[index] > 0.5).astype(np.float32), np.float32(1.0)

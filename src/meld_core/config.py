@@ -67,7 +67,9 @@ def _check(where: str, value: Any, about: Mapping[str, Any]) -> None:
         too_low = about["low"] is not None and not element >= about["low"]
         too_high = about["high"] is not None and not element <= about["high"]
         if too_low or too_high:
-            raise ConfigError(f"{where} is {value}, must lie in [{about['low']}, {about['high']}] {about['unit']}".rstrip())
+            raise ConfigError(
+                f"{where} is {value}, must lie in [{about['low']}, {about['high']}] {about['unit']}".rstrip()
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,9 +79,7 @@ class TaskConfig(Section):
     name: str = setting("insertion", "Entry of meld_core.tasks.TASKS.")
     episodes: int = setting(2, "Episodes per trial, K.", low=1, high=16)
     horizon: int = setting(40, "Most steps of an episode, T.", unit="steps", low=1, high=1000)
-    episode_form: str = setting(
-        "end_on_success", "When an episode ends.", choices=("end_on_success", "fixed_length")
-    )
+    episode_form: str = setting("end_on_success", "When an episode ends.", choices=("end_on_success", "fixed_length"))
     ports: int = setting(3, "Ports on the box.", low=1, high=6)
     port_spacing: float = setting(0.044, "Distance between port centres.", unit="m", low=0.03, high=0.1)
     clearance: float = setting(0.005, "Gap between plug and port on each side.", unit="m", low=0.0005, high=0.01)
@@ -162,9 +162,15 @@ class RewardConfig(Section):
     """How success is seen."""
 
     kind: str = setting("led", "Entry of meld_core.rewards.DETECTORS.")
-    region: tuple[int, int, int, int] = setting((16, 18, 32, 32), "Region of the detector view: x, y, width, height.", unit="px", low=0)
-    hsv_lower: tuple[int, int, int] = setting((45, 120, 120), "Lower bound of the lit LED (OpenCV HSV).", low=0, high=255)
-    hsv_upper: tuple[int, int, int] = setting((80, 255, 255), "Upper bound of the lit LED (OpenCV HSV).", low=0, high=255)
+    region: tuple[int, int, int, int] = setting(
+        (16, 18, 32, 32), "Region of the detector view: x, y, width, height.", unit="px", low=0
+    )
+    hsv_lower: tuple[int, int, int] = setting(
+        (45, 120, 120), "Lower bound of the lit LED (OpenCV HSV).", low=0, high=255
+    )
+    hsv_upper: tuple[int, int, int] = setting(
+        (80, 255, 255), "Upper bound of the lit LED (OpenCV HSV).", low=0, high=255
+    )
     min_pixels: int = setting(6, "Lit pixels in the region that mean success.", unit="px", low=1)
     debounce: int = setting(1, "Frames in a row that must agree, looking back only.", low=1, high=20)
     min_brightness: float = setting(8.0, "A darker view (mean, of 255) cannot be judged.", low=0.0, high=255.0)
@@ -204,7 +210,9 @@ class LossConfig(Section):
     image_weight: float = setting(5.0, "Weight of the squared pixel error, summed over the image.", low=0.0)
     image_fraction: float = setting(0.25, "Fraction of frames that are decoded per update.", low=0.01, high=1.0)
     kl_weight: float = setting(1.0, "Weight of KL(posterior || prior).", low=0.0)
-    kl_balance: float = setting(0.5, "Share of the KL gradient that trains the prior; 0.5 is the plain KL.", low=0.0, high=1.0)
+    kl_balance: float = setting(
+        0.5, "Share of the KL gradient that trains the prior; 0.5 is the plain KL.", low=0.0, high=1.0
+    )
     free_nats: float = setting(0.0, "KL below this is not penalised.", unit="nats", low=0.0)
     reward_weight: float = setting(20.0, "Weight of the binary reward log-likelihood.", low=0.0)
     reward_positive_weight: float = setting(10.0, "Extra weight of rows with reward 1.", low=1.0)
@@ -228,7 +236,9 @@ class SacConfig(Section):
     entropy_backup: bool = setting(False, "Count the entropy of future actions in the critic target.")
     cloning_weight: float = setting(1.0, "Weight of behaviour cloning on demonstrations.", low=0.0)
     cloning_until: float = setting(0.67, "Cloning fades linearly to 0 at this fraction of the run.", low=0.0, high=1.0)
-    actor_average: float = setting(0.999, "Rate of the averaged actor that acts; 0 acts with the raw one.", low=0.0, high=1.0)
+    actor_average: float = setting(
+        0.999, "Rate of the averaged actor that acts; 0 acts with the raw one.", low=0.0, high=1.0
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,7 +247,9 @@ class LearnerConfig(Section):
 
     model_rate: float = setting(1e-3, "Learning rate of the latent model.", low=0.0, high=1.0)
     sac_rate: float = setting(5e-4, "Learning rate of actor, critics and temperature.", low=0.0, high=1.0)
-    decay_from: float = setting(0.5, "Learning rates fall linearly from this fraction of the run ...", low=0.0, high=1.0)
+    decay_from: float = setting(
+        0.5, "Learning rates fall linearly from this fraction of the run ...", low=0.0, high=1.0
+    )
     decay_until: float = setting(0.95, "... to `decay_to` at this one.", low=0.0, high=1.0)
     decay_to: float = setting(0.05, "Final share of the learning rates.", low=0.0, high=1.0)
     grad_clip: float = setting(100.0, "Largest gradient norm.", low=0.0)
@@ -250,7 +262,9 @@ class LearnerConfig(Section):
     pretrain_ac_updates: int = setting(1000, "Actor-critic updates before the first policy trial.", low=0)
     update_every: int = setting(8, "Trials between rounds of updates.", low=1)
     model_updates: int = setting(50, "Model updates per round.", low=0)
-    ac_updates: int = setting(800, "Actor-critic updates per round (`ac_updates_per_model_update` times as many).", low=0)
+    ac_updates: int = setting(
+        800, "Actor-critic updates per round (`ac_updates_per_model_update` times as many).", low=0
+    )
     bf16: bool = setting(True, "Actor-critic: round factors of matrix products to bf16; sums and losses stay fp32.")
     threads: int = setting(0, "Threads of the learner; 0 leaves torch's choice.", low=0, high=256)
     device: str = setting("auto", "cpu, cuda or auto.", choices=("auto", "cpu", "cuda"))
@@ -264,7 +278,9 @@ class TrainConfig(Section):
     trials: int = setting(600, "Trials of the run, demonstrations included.", low=1)
     demonstrations: int = setting(60, "First trials, by the scripted search.", low=0)
     random_trials: int = setting(0, "Then this many trials of uniformly random actions.", low=0)
-    script_noise: float = setting(0.1, "Noise on the scripted search's actions; the clean one is the cloning target.", low=0.0, high=2.0)
+    script_noise: float = setting(
+        0.1, "Noise on the scripted search's actions; the clean one is the cloning target.", low=0.0, high=2.0
+    )
     lead: int = setting(1, "Trial n starts with weights trained through trial n-lead.", low=1, high=64)
     checkpoint_every: int = setting(40, "Trials between checkpoints.", low=1)
 

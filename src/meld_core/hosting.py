@@ -182,10 +182,11 @@ class RealtimeHost(Host):
         self._gate.expire()
         if self._reset_key is None:
             return False
+        before = self.step
         try:
             self.step = self._look(None, 0)
         except RuntimeError as error:
             self._gate.stop(str(error))
             return False
         self._gate.watch(self.step.state)
-        return True
+        return before is None or self.step.state.stamp > before.state.stamp

@@ -82,11 +82,11 @@ class Filtered:
 
 def make_encoder(config: Config) -> nn.Module:
     """Image encoder of a config, (N, H, W, 3) uint8 → (N, features)."""
-    model, (height, width) = config.model, model_image_size(config)
+    model, size = config.model, model_image_size(config)
     if model.encoder == "keypoints":
         views = len(model.views)
-        return KeypointEncoder(height, width, views, model.keypoint_channels, model.keypoints, model.features)
-    return ImageEncoder(height, width, model.channels, model.features)
+        return KeypointEncoder(size, views, model.keypoint_channels, model.keypoints, model.features)
+    return ImageEncoder(*size, model.channels, model.features)
 
 
 class RecurrentFilter(nn.Module):
@@ -191,7 +191,7 @@ class Readout(nn.Module):
 
 
 class RecurrentModel(nn.Module):
-    """The default latent model: RecurrentFilter, its prior, and decoders of image, tool position, reward and queries."""
+    """The default latent model: RecurrentFilter, its prior, decoders of image, tool, reward, ports and queries."""
 
     filter: RecurrentFilter
 

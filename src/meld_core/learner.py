@@ -24,8 +24,8 @@ from meld_core.schedule import Schedule
 from meld_core.types import Trial, TrialId
 from meld_core.weights import Weights
 
-Progress = Callable[[str, int, int], None]
-"""Called with phase, current and total."""
+Progress = Callable[[int, int], None]
+"""Called with the updates of a round that are over, and with their total."""
 
 
 class TrialStore(Protocol):
@@ -105,12 +105,12 @@ class Learner:
         with self._own_randomness():
             for i in range(due.model_updates):
                 means.add(self.update_model())
-                _report(on_progress, "updates", i + 1, total)
+                _report(on_progress, i + 1, total)
             cache = self._fill_cache()
             with _matmul_precision(self._config.learner.bf16):
                 for i in range(due.ac_updates):
                     means.add(self.update_actor_critic(cache, self._schedule.progress(index)))
-                    _report(on_progress, "updates", due.model_updates + i + 1, total)
+                    _report(on_progress, due.model_updates + i + 1, total)
         self.version += 1
         return means.take() | self._counters()
 
@@ -182,7 +182,9 @@ class Learner:
         loss, log_pi, actor_metrics = actor_loss(nets.actor, nets.critics, temperature, batch, cloning)
         self._step("actor", loss, nets.actor)
         nets.critics.requires_grad_(True)
-        self._step("temperature", temperature_loss(nets.log_temperature, log_pi, sac.target_entropy_per_action * ACTIONS))
+        self._step(
+            "temperature", temperature_loss(nets.log_temperature, log_pi, sac.target_entropy_per_action * ACTIONS)
+        )
         polyak(nets.target_critics, nets.critics, sac.target_rate)
         self.ac_updates += 1
         average = min(sac.actor_average, (1.0 + self.ac_updates) / (10.0 + self.ac_updates))
@@ -192,7 +194,7 @@ class Learner:
     def _step(self, name: str, loss: Tensor, module: nn.Module | None = None) -> None:
         optimizer = self._optimizers[name]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if module is not None:
             nn.utils.clip_grad_norm_(module.parameters(), self._config.learner.grad_clip, foreach=True)
         optimizer.step()
@@ -227,7 +229,9 @@ class Learner:
             self._rng.bit_generator.state = meta["rng"]
             counters = {name: int(meta["counters"][name]) for name in _COUNTERS}
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise checkpoint.CheckpointError(f"{path} does not fit this config: {' '.join(str(error).split())[:300]}") from None
+            raise checkpoint.CheckpointError(
+                f"{path} does not fit this config: {' '.join(str(error).split())[:300]}"
+            ) from None
         self._trials, self._taken = [], set()
         self._take_trials(counters["trained_through"])
         for name, value in counters.items():
@@ -258,6 +262,6 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _report(on_progress: Progress | None, phase: str, current: int, total: int) -> None:
+def _report(on_progress: Progress | None, current: int, total: int) -> None:
     if on_progress is not None and (current % 25 == 0 or current == total):
-        on_progress(phase, current, total)
+        on_progress(current, total)

@@ -71,8 +71,9 @@ class KeypointEncoder(nn.Module):
     grid: Tensor
     """(H/2 · W/2, 2) x and y of each cell of a view, from -3 to 3."""
 
-    def __init__(self, height: int, width: int, views: int, channels: int, keypoints: int, features: int) -> None:
+    def __init__(self, size: tuple[int, int], views: int, channels: int, keypoints: int, features: int) -> None:
         super().__init__()
+        height, width = size
         self.views = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(3, channels, 5, stride=2, padding=2), nn.SiLU(),  # (H/2, W/2)
@@ -92,7 +93,9 @@ class KeypointEncoder(nn.Module):
         count = len(image)
         image = F.pad(image, (0, 0, 0, 0, 0, 0, 0, -count % _BLOCK if count > 1 else 0))
         x = _CONTRAST * (image.permute(0, 3, 1, 2).float() / 255.0 - 0.5)
-        points = [self._points(net, view) for net, view in zip(self.views, x.chunk(len(self.views), dim=2), strict=True)]
+        points = [
+            self._points(net, view) for net, view in zip(self.views, x.chunk(len(self.views), dim=2), strict=True)
+        ]
         return F.silu(self.norm(self.linear(torch.cat(points, dim=-1))))[:count]
 
     def _points(self, net: nn.Module, view: Tensor) -> Tensor:
@@ -160,7 +163,8 @@ class Actor(nn.Module):
 
     def sample(self, belief: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Action (..., A) and its log-probability (...), by reparametrisation; `noise` replaces N(0, 1) draws."""
-        return self.squash(*self(belief), noise)
+        mean, log_std = self(belief)
+        return self.squash(mean, log_std, noise)
 
     @staticmethod
     def squash(mean: Tensor, log_std: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -93,6 +93,8 @@ def held_out_plans(config: Config, trials: int, task_seed: int) -> list[TrialPla
     """Evaluation trials: tasks of `eval.split`, numbered from `task_seed`."""
     tasks = make_tasks(config.task)
     return [
-        TrialPlan(i, tasks.sample(config.eval.split, task_seed + i), Source.POLICY, None, task_seed + i, config.eval.greedy)
+        TrialPlan(
+            i, tasks.sample(config.eval.split, task_seed + i), Source.POLICY, None, task_seed + i, config.eval.greedy
+        )
         for i in range(trials)
     ]

@@ -88,7 +88,9 @@ class InsertionTasks:
             raise ConfigError(f"unknown split '{split}'{did_you_mean(split, SPLITS)}")
         cells, config = self._cells[split], self._config
         if not cells:
-            raise ConfigError(f"task.box_range {config.box_range} m leaves no cell for split '{split}'; 0.0125 is enough")
+            raise ConfigError(
+                f"task.box_range {config.box_range} m leaves no cell for split '{split}'; 0.0125 is enough"
+            )
         rng = np.random.default_rng([SPLITS.index(split), seed])
         cell = cells[rng.integers(len(cells))]
         inside = rng.uniform(_CELL_MARGIN, _CELL - _CELL_MARGIN, size=2)
@@ -97,7 +99,9 @@ class InsertionTasks:
         live = int(rng.integers(config.ports))
         x, y, z = config.box_center
         center = (x + float(offset[0]), y + float(offset[1]), z)
-        return Task(f"{config.name}-{split}-{seed}", split, seed, center, yaw, port_positions(config, center, yaw), live)
+        return Task(
+            f"{config.name}-{split}-{seed}", split, seed, center, yaw, port_positions(config, center, yaw), live
+        )
 
     def split_hash(self) -> str:
         """sha256 of the config and the cells of each split."""

@@ -30,7 +30,9 @@ def pack(kind: str, meta: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     """
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf":
-            raise FormatError(f"{kind} array '{name}' is {array.dtype}, which cannot be stored (can: bool, int, uint, float)")
+            raise FormatError(
+                f"{kind} array '{name}' is {array.dtype}, which cannot be stored (can: bool, int, uint, float)"
+            )
     whole = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in sorted(arrays.items())}
     entry = {"kind": kind, "meta": meta, "sha256": _digest(kind, meta, whole)}
     return save(whole, metadata={_KEY: json.dumps(entry, sort_keys=True)})

@@ -129,7 +129,7 @@ class Trainer:
     def _report(self, index: int, between: Callable[[], None] | None) -> Progress:
         pretraining = index == self._schedule.initial_trials - 1
 
-        def report(phase: str, current: int, total: int) -> None:
+        def report(current: int, total: int) -> None:
             if pretraining:
                 self._metrics.write("status", phase="pretraining", current=current, total=total)
             if between is not None:

@@ -160,7 +160,7 @@ action            executed action in [-1, 1]: what is learned from; zero at an e
 intended_action   what the source meant before exploration noise and before the gate (target of cloning)
 valid             False for a missed tick: the filter predicts, losses are masked
 terminal          nothing follows: the trial ended by success. truncated: the trial ended by its time limit.
-reward            on arrival; NaN where reward_valid is False. `truth/*` columns (float32) may follow, see `Trial.truth`.
+reward            on arrival; NaN where reward_valid is False. `truth/*` columns (float32) may follow: `Trial.truth`.
 """
 
 

@@ -48,7 +48,7 @@ def run_node(
         args: Command line; None for the process's own.
         serve: What the main thread does; by default `spin`.
     """
-    logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="[%(levelname)s] %(message)s")
     sys.exit(_run(make, args, serve or spin))
 
 

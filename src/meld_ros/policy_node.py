@@ -73,6 +73,7 @@ class PolicyNode(Node):
         self._assembler = Assembler()
         self._early_weights: list[Weights] = []
         self._collector: Collector | None = None
+        self._told = 0
         self._publish_topics()
         self._subscribe()
         self.create_timer(_POLL, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -163,8 +164,13 @@ class PolicyNode(Node):
         return ros.image_from_msg(msg, self._image_size).pixels
 
     def _on_executed(self, msg: TwistStamped) -> None:
+        try:
+            action = self._scale.from_msg(msg)
+        except ValueError as error:
+            self._diagnostics.refuse("executed_action", str(error))
+            return
         if self._collector is not None:
-            self._collector.on_executed(ros.stamp_of(msg.header), self._scale.from_msg(msg))
+            self._collector.on_executed(ros.stamp_of(msg.header), action)
 
     def _on_weights(self, msg: UInt8MultiArray) -> None:
         try:
@@ -199,13 +205,13 @@ class PolicyNode(Node):
 
     def _on_trial(self, trial: Trial) -> None:
         meta = trial.meta
-        event = "aborted" if meta.aborted else "closed"
-        self._events.publish(
-            ros.json_to_msg({"event": event, "trial": str(meta.id), "reason": meta.aborted, "rows": len(trial)})
-        )
+        self._tell(event="closed", trial=str(meta.id), rows=len(trial), aborted=meta.aborted)
         if self._sender is not None:
             self._sender.send(str(meta.id))
         self._diagnostics.beat("trial")
+
+    def _tell(self, **event: Any) -> None:
+        self._events.publish(ros.json_to_msg(event))
 
     def _on_timer(self) -> None:
         if self._sender is not None:
@@ -215,6 +221,10 @@ class PolicyNode(Node):
             self._diagnostics.state(WARN, "waiting for the trainer")
             return
         collector.poll()
+        while self._told < len(collector.aborted):
+            reason, self._told = collector.aborted[self._told], self._told + 1
+            self._diagnostics.refuse("trial", f"trial {collector.index} begins again: {reason}")
+            self._tell(event="aborted", index=collector.index, reason=reason)
         self._diagnostics.values = {
             "trial": collector.index,
             "weights version": self._agent.weights_version,

@@ -8,7 +8,9 @@ from meld_core.batch import LearnerTrial
 from meld_core.config import Config, load_config
 
 TINY = [
-    "sim.image_size=16", "sim.detector_size=64", "model.shrink=1", "model.channels=4", "model.keypoints=3", "model.keypoint_channels=2", "model.features=8",
+    "sim.image_size=16", "sim.detector_size=64", "model.shrink=1", "model.channels=4",
+    "model.keypoints=3", "model.keypoint_channels=2",
+    "model.features=8",
     "model.proprio_features=4", "model.reward_repeats=2", "model.memory=8", "model.max_memory=6", "model.latent=3",
     "model.hidden=8", "sac.hidden=16", "learner.batch_trials=4", "learner.batch_transitions=16",
     "learner.cache_trials=6", "learner.pretrain_model_updates=2", "learner.pretrain_ac_updates=3",

@@ -57,7 +57,7 @@ def test_relabelling_cuts_each_episode_at_its_first_hypothetical_success() -> No
 
 
 def test_relabelling_stops_where_nothing_is_known_of_what_would_have_followed() -> None:
-    """Port 2 was never tried: episode 1 ended early by the recorded success, so the trial is cut there, bootstrapped."""
+    """Port 2 was never tried: episode 1 ended early by the recorded success; the trial is cut there, bootstrapped."""
     trial = hand_made([[0, 0, 1], [0, 0, 1]], in_port=[[-1, -1, 0], [-1, -1, 0]])
     cut = relabel(trial, 2, horizon=5, end_on_success=True)
     assert cut.reward.tolist() == [0, 0, 0]

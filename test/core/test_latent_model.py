@@ -93,7 +93,7 @@ def test_running_maximum_never_forgets(model: RecurrentModel) -> None:
 
 
 def test_a_missing_reward_is_no_zero(model: RecurrentModel) -> None:
-    """reward_valid is an input: 'not known' and 'known to be 0' give different beliefs; the value itself does not count."""
+    """reward_valid is an input: 'not known' and 'known to be 0' differ; the value itself does not count."""
     inputs = two_episodes()
     unknown = dataclasses.replace(inputs, reward_valid=inputs.reward_valid.clone())
     unknown.reward_valid[:, 2] = 0.0

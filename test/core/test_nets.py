@@ -8,7 +8,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from meld_core.nets import Actor, Critics, Gaussian, ImageDecoder, ImageEncoder, KeypointEncoder, gaussian_kl, patches, tanh_gaussian_log_prob
+from meld_core.nets import (
+    Actor,
+    Critics,
+    Gaussian,
+    ImageDecoder,
+    ImageEncoder,
+    KeypointEncoder,
+    gaussian_kl,
+    patches,
+    tanh_gaussian_log_prob,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,12 +86,12 @@ def test_encoder_equals_the_convolutions_that_it_stands_for() -> None:
 
 
 def test_keypoints_are_where_a_feature_is() -> None:
-    """Two stacked 16x16 views; a white 2x2 spot at cell (row 6, column 1) of 8x8 of the lower one, filters of its centre.
+    """Two stacked 16x16 views; a white 2x2 spot at row 6, column 1 of the lower one's 8x8 cells; filters of 1.
 
     The grid runs from -3 to 3 in 8 cells: column 1 is -3 + 6/7, row 6 is -3 + 36/7. The black upper view has no spot:
     uniform maps, keypoint at the centre, 0.
     """
-    encoder = KeypointEncoder(32, 16, views=2, channels=1, keypoints=1, features=4)
+    encoder = KeypointEncoder((32, 16), views=2, channels=1, keypoints=1, features=4)
     for layer in (m for m in encoder.modules() if isinstance(m, torch.nn.Conv2d)):
         torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
         with torch.no_grad():
@@ -96,7 +106,7 @@ def test_keypoints_are_where_a_feature_is() -> None:
 
 def test_keypoint_features_do_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
-    encoder = KeypointEncoder(32, 16, views=2, channels=4, keypoints=3, features=8)
+    encoder = KeypointEncoder((32, 16), views=2, channels=4, keypoints=3, features=8)
     images = torch.randint(0, 256, (70, 32, 16, 3), dtype=torch.uint8)
     alone = torch.cat([encoder(images[i : i + 1]) for i in range(70)])
     torch.testing.assert_close(encoder(images), alone, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -86,9 +88,7 @@ def search(task: Task, start: np.ndarray, steps: int) -> list[int]:
 @pytest.mark.parametrize("nearest", [0, 2])
 def test_search_tries_the_nearest_port_first_and_finds_the_live_one(live: int, nearest: int) -> None:
     """Started above an outer port, the order is outer, middle, other outer; it stops at the live one."""
-    import dataclasses
-
     task = dataclasses.replace(make_tasks(load_config().task).sample("train", 7), live=live)
-    visited = search(task, np.asarray(task.ports[nearest]) + [0.0, 0.0, 0.025], steps=40)
+    visited = search(task, np.asarray(task.ports[nearest]) + np.array([0.0, 0.0, 0.025]), steps=40)
     order = [nearest, 1, 2 - nearest]
     assert visited == order[: order.index(live) + 1]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meld_core import train
 from meld_core.config import Config
 from meld_core.metrics import read_rows
 from meld_core.replay import Replay
@@ -63,8 +64,6 @@ def test_a_stopped_run_goes_on_to_the_same_trials_and_weights(finished: RunFolde
     """Stopped after three trials: the trials collected later, and the final weights, are those of the whole run."""
     config, stop = small_run(), threading.Event()
     folder = RunFolder(tmp_path / "whole").create(config)
-    import meld_core.train as train
-
     original, counted = train.run_trial, []
 
     def counting(*args: object) -> None:
