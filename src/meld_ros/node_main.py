@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import signal
@@ -12,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -84,6 +85,35 @@ def spin(node: Any) -> None:
     while rclpy.ok() and not node.finished and not STOPPING.is_set():
         executor.spin_once(timeout_sec=_SIGNAL_LATENCY)
     executor.shutdown()
+
+
+class Background:
+    """Serves a node's callbacks in a thread of its own, from `start` to `close`.
+
+    The executor is shut down only after its thread has left it: rclpy does not bear the other order.
+    """
+
+    def __init__(self, node: Node, name: str) -> None:
+        self._executor = SingleThreadedExecutor(context=node.context)
+        self._executor.add_node(node)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            while not self._closing.is_set():
+                self._executor.spin_once(timeout_sec=_SIGNAL_LATENCY)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._executor.shutdown()
 
 
 def is_for_people(error: Exception) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,6 @@ from geometry_msgs.msg import TwistStamped
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.event_handler import QoSLivelinessChangedInfo, SubscriptionEventCallbacks
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -21,7 +19,7 @@ from meld_core.hosting import LockstepHost, RealtimeHost, Step
 from meld_core.robot import GateState, MotionGate
 from meld_ros import conversions as ros
 from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from meld_ros.node_main import read_config, refuse_unknown, run_node
+from meld_ros.node_main import Background, read_config, refuse_unknown, run_node
 from meld_ros.robots import make_robot
 
 _LEVELS = {GateState.HOLD: WARN, GateState.STOPPED: ERROR}
@@ -209,19 +207,12 @@ class StopServer:
         )
         self._node.create_service(ros.SERVICE, ros.STOP, lambda _, response: _done(stop, response))
         self._node.create_service(ros.SERVICE, ros.CLEAR_STOP, lambda _, response: _done(clear, response))
-        self._executor = SingleThreadedExecutor(context=node.context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._run, name="stop", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+        self._background = Background(self._node, "stop")
+        self._background.start()
 
     def close(self) -> None:
         """End the thread."""
-        self._executor.shutdown(timeout_sec=1.0)
-        self._thread.join(timeout=2.0)
+        self._background.close()
         self._node.destroy_node()
 
 

@@ -6,12 +6,10 @@ import contextlib
 import dataclasses
 import hashlib
 import queue
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import String, UInt8MultiArray
 
@@ -24,7 +22,7 @@ from meld_core.trial_file import TrialError, decode_trial
 from meld_core.weights import Weights
 from meld_ros import conversions as ros
 from meld_ros.diagnostics import ERROR, OK, Diagnostics
-from meld_ros.node_main import STOPPING, read_config, read_own, refuse_unknown, run_node
+from meld_ros.node_main import STOPPING, Background, read_config, read_own, refuse_unknown, run_node
 from meld_ros.trial_sender import Ack
 
 _WAIT = 0.2
@@ -69,13 +67,7 @@ class TrainerNode(Node):
         self._ack = ros.publisher(self, ros.TRIALS_ACK)
         self._weights: Any = None
         ros.subscription(self, ros.TRIALS, self._on_trial)
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self)
-        self._thread = threading.Thread(target=self._receive, name="receive", daemon=True)
-
-    def _receive(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+        self._background = Background(self, "receive")
 
     def _on_trial(self, msg: UInt8MultiArray) -> None:
         """Enqueue a whole trial, once however often it is sent."""
@@ -91,7 +83,7 @@ class TrainerNode(Node):
 
     def work(self) -> None:
         """The main thread: store, acknowledge, train, publish, until told to stop."""
-        self._thread.start()
+        self._background.start()
         for weights in self._trainer.saved_weights():
             self._publish(weights)
         self._acknowledge("", True, "")
@@ -157,9 +149,7 @@ class TrainerNode(Node):
 
     def close(self) -> None:
         """Stop receiving, keep what was learned."""
-        self._executor.shutdown(timeout_sec=1.0)
-        if self._thread.is_alive():
-            self._thread.join(timeout=2.0)
+        self._background.close()
         self._resources.close()
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from meld_core.config import Config, load_config
 from meld_core.run_folder import RunFolder
 from meld_ros.domain import own_domain
 from meld_ros.graph import GRAPHS, Options, parameters_of
+from meld_ros.node_main import Background
 
 DEADLINE = 60.0
 """Generous: a busy machine of two cores must not fail a test [s]."""
@@ -41,7 +41,7 @@ class Ros:
         self.executor = SingleThreadedExecutor(context=self.context)
         self._nodes: list[Any] = []
         self._processes: list[Process] = []
-        self._apart: list[tuple[Any, SingleThreadedExecutor, threading.Thread, Any]] = []
+        self._apart: list[tuple[Any, Background, Any]] = []
 
     def probe(self) -> Node:
         """A plain node of the test."""
@@ -61,11 +61,9 @@ class Ros:
         rclpy.init(context=context)
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         node = make(context=context, parameter_overrides=overrides, use_global_arguments=False)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        thread = threading.Thread(target=executor.spin, daemon=True)
-        thread.start()
-        self._apart.append((context, executor, thread, node))
+        background = Background(node, "apart")
+        background.start()
+        self._apart.append((context, background, node))
         return node
 
     def start(self, module: str, parameters: dict[str, Any] | None = None, name: str = "") -> Process:
@@ -106,9 +104,8 @@ class Ros:
         for process in self._processes:
             process.send_signal(signal.SIGKILL)
             process.communicate()
-        for context, executor, thread, node in self._apart:
-            executor.shutdown()
-            thread.join(timeout=DEADLINE)
+        for context, background, node in self._apart:
+            background.close()
             node.close()
             node.destroy_node()
             context.try_shutdown()

@@ -74,9 +74,12 @@ def test_reset_is_refused_without_a_task_and_repeats_nothing(ros: Ros, hand: Han
 
 def test_stop_is_latched_until_clear_stop(ros: Ros, hand: HandPolicy) -> None:
     first = hand.begin()
-    assert _call(ros, hand, msgs.STOP)
+    stop = hand.node.create_client(msgs.SERVICE, msgs.STOP)
+    ros.until(stop.service_is_ready, "the stop service")
+    answer = stop.call_async(msgs.SERVICE.Request())
     took = hand.sees("STOPPED")
-    print(f"stop answered, gate_state STOPPED after another {1000 * took:.0f} ms")
+    print(f"gate_state STOPPED {1000 * took:.0f} ms after the call of stop")
+    ros.until(answer.done, "its answer")
     hand.command([0.5, 0.0, 0.0], first)
     hand.hears("robot", "STOPPED the stop service was called")
     assert hand.executed == []
