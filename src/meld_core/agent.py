@@ -21,7 +21,7 @@ class ActingNets(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.filter = make_latent_model(config).filter
-        self.actor = Actor(self.filter.belief_size, config.sac.hidden, ACTIONS)
+        self.actor = Actor(self.filter.belief_size, config.sac.hidden, ACTIONS, config.sac.max_std)
 
 
 class Agent:

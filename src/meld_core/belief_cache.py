@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from meld_core.batch import LearnerTrial, to_inputs
+from meld_core.config import SacConfig
 from meld_core.latent_model import BeliefFilter
 from meld_core.sac import BeliefBatch
 
@@ -54,13 +55,13 @@ class BeliefCache:
         self,
         belief_filter: BeliefFilter,
         trials: Sequence[LearnerTrial],
-        discount: float,
-        n_step: int,
+        sac: SacConfig,
+        demonstration_share: float,
         device: torch.device,
     ) -> None:
         self._beliefs = _filter_all(belief_filter, trials, device)
         offsets = np.cumsum([0, *(len(t) for t in trials)])[:-1]
-        parts = [Transitions(t, discount, n_step) for t in trials]
+        parts = [Transitions(t, sac.discount, sac.n_step) for t in trials]
 
         def joined(arrays: Sequence[np.ndarray]) -> Tensor:
             chosen = [a[p.known] for a, p in zip(arrays, parts, strict=True)]
@@ -73,19 +74,21 @@ class BeliefCache:
         self._action = joined([t.action[p.row] for t, p in zip(trials, parts, strict=True)])
         self._intended = joined([t.intended[p.row] for t, p in zip(trials, parts, strict=True)])
         self._cloned = joined([t.cloned[p.row].astype(np.float32) for t, p in zip(trials, parts, strict=True)])
-        shares = joined([np.full(len(p.row), 1.0 / max(1, p.known.sum()), np.float64) for p in parts])
-        self._cumulative = shares.cumsum(0) / shares.sum()
+        shown = joined([np.full(len(p.row), t.demonstration) for t, p in zip(trials, parts, strict=True)])
+        self._demonstrated, self._own = shown.nonzero().squeeze(-1), (~shown).nonzero().squeeze(-1)
+        self._share = demonstration_share if len(self._own) else 1.0
 
     def __len__(self) -> int:
         return len(self._row)
 
     def sample(self, count: int) -> BeliefBatch:
-        """`count` transitions with replacement: a trial uniformly, then one of its transitions.
+        """`count` transitions with replacement, a share of them from demonstrations.
 
-        Trials that succeeded soon are short; drawn by transition, the long failures would drown them.
+        Within each part uniformly by transition, not by trial: what follows an action depends on which port is live,
+        and a choice by trial would favour the short, lucky ones and teach the critics an optimism that is not there.
         """
-        draws = torch.rand(count, dtype=torch.float64, device=self._row.device)
-        index = torch.searchsorted(self._cumulative, draws).clamp(max=len(self) - 1)
+        shown = round(self._share * count) if len(self._demonstrated) else 0
+        index = torch.cat([_draw(self._demonstrated, shown), _draw(self._own, count - shown)])
         return BeliefBatch(
             belief=self._beliefs[self._row[index]],
             action=self._action[index],
@@ -95,6 +98,10 @@ class BeliefCache:
             intended=self._intended[index],
             cloned=self._cloned[index],
         )
+
+
+def _draw(pool: Tensor, count: int) -> Tensor:
+    return pool[torch.randint(len(pool), (count,), device=pool.device)] if count else pool[:0]
 
 
 @torch.no_grad()

@@ -181,6 +181,7 @@ class SacConfig(Section):
     n_step: int = setting(3, "Rewards summed before bootstrapping.", low=1, high=32)
     target_rate: float = setting(0.01, "Polyak rate tau of the target critics, per update.", low=0.0, high=1.0)
     initial_temperature: float = setting(0.002, "alpha at the start.", low=1e-6, high=10.0)
+    max_std: float = setting(0.25, "Largest spread of the policy before the squash.", low=0.011, high=10.0)
     target_entropy_per_action: float = setting(-1.5, "Target entropy divided by the action size.", unit="nats")
     entropy_backup: bool = setting(False, "Count the entropy of future actions in the critic target.")
     cloning_weight: float = setting(1.0, "Weight of behaviour cloning on demonstrations.", low=0.0)
@@ -228,7 +229,10 @@ class TrainConfig(Section):
     demonstrations: int = setting(60, "First trials, by the scripted search.", low=0)
     random_trials: int = setting(0, "Then this many trials of uniformly random actions.", low=0)
     script_noise: float = setting(
-        0.1, "Noise on the scripted search's actions; the clean one is the cloning target.", low=0.0, high=2.0
+        0.4,
+        "A scripted trial draws the noise on its actions from 0 to this; the clean one is cloned.",
+        low=0.0,
+        high=2.0,
     )
     lead: int = setting(1, "Trial n starts with weights trained through trial n-lead.", low=1, high=64)
     checkpoint_every: int = setting(40, "Trials between checkpoints.", low=1)

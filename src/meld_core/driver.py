@@ -59,6 +59,7 @@ class Driver:
         self._rows = RowRecorder()
         self._script = ScriptedSearch(plan.task, self._config)
         self._noise = np.random.default_rng([plan.seed, int(plan.source)])
+        self._script_noise = self._noise.uniform(0.0, self._config.train.script_noise)
         self._agent.begin_trial(plan.seed)
         self.trial_over, self.last_trial = False, None
 
@@ -119,7 +120,7 @@ class Driver:
             if flags.first_in_episode:
                 self._script.begin_episode()
             self._intended = self._script.act(observation.state)
-            noise = self._noise.normal(0.0, self._config.train.script_noise, 3)
+            noise = self._noise.normal(0.0, self._script_noise, 3)
             action = np.clip(self._intended + noise, -1.0, 1.0).astype(np.float32)
         else:
             self._intended = action = self._noise.uniform(-1.0, 1.0, 3).astype(np.float32)

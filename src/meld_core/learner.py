@@ -44,7 +44,7 @@ class Networks(nn.Module):
         sac = config.sac
         self.model = make_latent_model(config)
         belief = self.model.filter.belief_size
-        self.actor = Actor(belief, sac.hidden, ACTIONS)
+        self.actor = Actor(belief, sac.hidden, ACTIONS, sac.max_std)
         self.critics = Critics(belief, ACTIONS, sac.hidden, sac.critics)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.average_actor = copy.deepcopy(self.actor).requires_grad_(False)
@@ -167,7 +167,8 @@ class Learner:
 
     def _fill_cache(self) -> BeliefCache:
         sac, trials = self._config.sac, self._draw(self._config.learner.cache_trials)
-        return BeliefCache(self.networks.model.filter, trials, sac.discount, sac.n_step, self._device)
+        share = self._config.learner.demonstration_share
+        return BeliefCache(self.networks.model.filter, trials, sac, share, self._device)
 
     def update_actor_critic(self, cache: BeliefCache, progress: float) -> dict[str, Tensor]:
         """One step on critics, actor and temperature, on cached beliefs."""

@@ -15,7 +15,8 @@ _SHARPNESS = 10.0
 """Factor on feature maps before the softmax: a plain one starts out nearly uniform and learns slowly."""
 _BLOCK = 64
 """Frames are padded to multiples of this: a convolution is compiled anew for every batch size that it meets."""
-_LOG_STD_RANGE = (-10.0, 2.0)
+_LEAST_STD = 0.01
+"""Least spread of the policy before the squash."""
 
 
 def mlp(inputs: int, hidden: int, outputs: int, layers: int = 1, norm: bool = False) -> nn.Sequential:
@@ -151,15 +152,16 @@ def tanh_gaussian_log_prob(mean: Tensor, log_std: Tensor, pre_squash: Tensor) ->
 class Actor(nn.Module):
     """π(a|b): a tanh-squashed Gaussian over actions in [-1, 1]."""
 
-    def __init__(self, belief: int, hidden: int, actions: int) -> None:
+    def __init__(self, belief: int, hidden: int, actions: int, max_std: float = 1.0) -> None:
         super().__init__()
         self.layers = mlp(belief, hidden, 2 * actions, layers=2, norm=True)
+        self.log_std_range = (math.log(_LEAST_STD), math.log(max_std))
 
     def forward(self, belief: Tensor) -> tuple[Tensor, Tensor]:
         """(..., D) → mean and log std before the squash, each (..., A)."""
         mean, raw = self.layers(belief).chunk(2, dim=-1)
-        low, high = _LOG_STD_RANGE
-        return mean, low + 0.5 * (high - low) * (torch.tanh(raw * 0.2 + 0.4) + 1.0)
+        low, high = self.log_std_range
+        return mean, low + (high - low) * torch.sigmoid(raw + 1.0)
 
     def sample(self, belief: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Action (..., A) and its log-probability (...), by reparametrisation; `noise` replaces N(0, 1) draws."""

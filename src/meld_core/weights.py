@@ -27,7 +27,7 @@ FINAL = "final.safetensors"
 _STORABLE = {
     torch.float32, torch.float64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
 }  # fmt: skip
-_SHAPING = ("model.", "sac.hidden", "sac.critics", "sim.views", "sim.image_size")
+_SHAPING = ("model.", "sac.hidden", "sac.critics", "sac.max_std", "sim.views", "sim.image_size")
 _LOG = logging.getLogger(__name__)
 
 

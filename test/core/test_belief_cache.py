@@ -1,12 +1,15 @@
-"""Belief cache: the right rows in the right places, trials drawn alike."""
+"""Belief cache: the right rows in the right places, what is drawn how often."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import pytest
 import torch
 
 from meld_core.batch import Inputs
 from meld_core.belief_cache import BeliefCache
+from meld_core.config import SacConfig
 
 from .learning import hand_made
 
@@ -21,7 +24,7 @@ class RowFilter:
 
 
 def cache_of(*trials: object) -> BeliefCache:
-    return BeliefCache(RowFilter(), trials, 0.5, 1, torch.device("cpu"))  # type: ignore[arg-type]
+    return BeliefCache(RowFilter(), trials, SacConfig(discount=0.5, n_step=1), 0.25, torch.device("cpu"))  # type: ignore[arg-type]
 
 
 def test_beliefs_actions_and_successors_belong_together() -> None:
@@ -42,8 +45,19 @@ def test_beliefs_actions_and_successors_belong_together() -> None:
         assert reward == 0.0
 
 
-def test_a_short_trial_is_drawn_as_often_as_a_long_one() -> None:
-    """Transitions 1 and 9: half of all draws are the short trial's single one."""
+def test_luck_is_not_favoured() -> None:
+    """The same first belief and action led to success at once (1 transition) and to a long failure (9).
+
+    Ten transitions, one rewarded: a tenth of all draws. Drawn by trial it would be half, and Q five times too high.
+    """
     torch.manual_seed(0)
     batch = cache_of(hand_made([[0, 1]]), hand_made([[0] * 10], seed=3)).sample(4000)
-    assert batch.reward.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert batch.reward.mean().item() == pytest.approx(0.1, abs=0.02)
+
+
+def test_demonstrations_have_their_share() -> None:
+    """One demonstrated transition among ten others is drawn a quarter of the time; alone, always."""
+    shown = dataclasses.replace(hand_made([[0, 1]]), demonstration=True)
+    batch = cache_of(shown, hand_made([[0] * 11], seed=3)).sample(400)
+    assert batch.reward.sum().item() == 100.0
+    assert cache_of(shown).sample(8).reward.sum().item() == 8.0
