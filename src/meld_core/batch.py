@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from meld_core.config import Config
+from meld_core.scripted_search import ScriptedSearch
 from meld_core.tasks import Task, seated
 from meld_core.types import Source, Trial
 
@@ -120,6 +121,9 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
     if config.reward.training == "shaped":
         reward = reward + trial.truth["shaped"]
     scripted = np.isin(rows["source"], [int(Source.SCRIPT), int(Source.HUMAN)])
+    intended, cloned = rows["intended_action"], scripted
+    if config.learner.corrections:
+        intended, cloned = corrections(trial, task, config), rows["episode"] == 0
     limits = (config.task.horizon, config.task.episodes)
     in_port = [seated(rows["tool_position"], task, p, config.task) for p in range(len(task.ports))]
     return LearnerTrial(
@@ -129,8 +133,8 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
         reward_valid=rows["reward_valid"],
         valid=rows["valid"],
         action=rows["action"],
-        intended=rows["intended_action"],
-        cloned=scripted,
+        intended=intended,
+        cloned=cloned,
         first_in_episode=rows["first_in_episode"],
         time=np.stack([rows["step"] / limits[0], rows["episode"] / limits[1]], axis=-1).astype(np.float32),
         in_port=np.stack(in_port, axis=-1),
@@ -138,6 +142,19 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
         ends=bool(rows["terminal"][-1] or (rows["truncated"][-1] and config.task.episode_form == "end_on_success")),
         demonstration=bool(scripted.any()),
     )
+
+
+def corrections(trial: Trial, task: Task, config: Config) -> np.ndarray:
+    """What the scripted search would have done at each row, (N, A): the demonstrator corrects the agent's own states.
+
+    DAgger (Ross et al. 2011). Only the first episode is cloned: the search remembers nothing of earlier episodes, so
+    what to do with the memory is left to the critics.
+    """
+    search, labels = ScriptedSearch(task, config), []
+    for episode in trial.episodes():
+        search.begin_episode()
+        labels += [search.act(tool) for tool in trial.rows["tool_position"][episode]]
+    return np.stack(labels)
 
 
 def relabel(trial: LearnerTrial, port: int, horizon: int, end_on_success: bool) -> LearnerTrial:

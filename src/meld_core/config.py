@@ -185,7 +185,7 @@ class SacConfig(Section):
     target_entropy_per_action: float = setting(-1.5, "Target entropy divided by the action size.", unit="nats")
     entropy_backup: bool = setting(False, "Count the entropy of future actions in the critic target.")
     cloning_weight: float = setting(1.0, "Weight of behaviour cloning on demonstrations.", low=0.0)
-    cloning_until: float = setting(0.67, "Cloning fades linearly to 0 at this fraction of the run.", low=0.0, high=1.0)
+    cloning_until: float = setting(1.0, "Cloning fades linearly to 0 at this fraction of the run.", low=0.0, high=1.0)
     actor_average: float = setting(
         0.999, "Rate of the averaged actor that acts; 0 acts with the raw one.", low=0.0, high=1.0
     )
@@ -208,6 +208,9 @@ class LearnerConfig(Section):
     cache_trials: int = setting(160, "Trials in the belief cache.", low=1, high=10000)
     demonstration_share: float = setting(0.25, "Share of each batch drawn from demonstrations.", low=0.0, high=1.0)
     relabel: float = setting(0.67, "Probability that a drawn trial is relabelled to another port.", low=0.0, high=1.0)
+    corrections: bool = setting(
+        True, "In the first episode the scripted search says what it would do in the agent's own states; cloned, too."
+    )
     pretrain_model_updates: int = setting(500, "Model updates before the first policy trial.", low=0)
     pretrain_ac_updates: int = setting(1000, "Actor-critic updates before the first policy trial.", low=0)
     update_every: int = setting(8, "Trials between rounds of updates.", low=1)
@@ -229,7 +232,7 @@ class TrainConfig(Section):
     demonstrations: int = setting(60, "First trials, by the scripted search.", low=0)
     random_trials: int = setting(0, "Then this many trials of uniformly random actions.", low=0)
     script_noise: float = setting(
-        0.4,
+        0.25,
         "A scripted trial draws the noise on its actions from 0 to this; the clean one is cloned.",
         low=0.0,
         high=2.0,

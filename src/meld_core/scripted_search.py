@@ -11,7 +11,6 @@ import numpy as np
 
 from meld_core.config import Config
 from meld_core.tasks import Task, in_port_frame, seated
-from meld_core.types import RobotState
 
 _HOVER = 0.012
 """Travel between ports this high above the mouths [m]."""
@@ -21,53 +20,63 @@ _FREE = 0.004
 """Above this height over the mouths the tip may move sideways [m]."""
 
 
+_CLEARLY = 0.015
+"""Change the goal where another port is nearer by this much [m]."""
+
+
 class _Phase(enum.Enum):
     APPROACH = "approach"
     RETREAT = "retreat"
 
 
 class ScriptedSearch:
-    """Nearest port first; a port in which the plug was seated without success is not tried again in this episode."""
+    """Goes for the nearest port that was not tried in this episode; tried is a port in which the plug was seated.
+
+    It goes by where the tip is and by what was tried, so that it can as well say what it would do in the course of
+    somebody else's episode.
+    """
 
     def __init__(self, task: Task, config: Config) -> None:
         self._task, self._config = task, config
         self._tried: set[int] = set()
-        self._goal: int | None = None
+        self._goal = -1
 
     def begin_episode(self) -> None:
         """Forget which ports were tried."""
-        self._tried, self._goal = set(), None
+        self._tried, self._goal = set(), -1
 
-    def act(self, state: RobotState) -> np.ndarray:
-        """Tool displacement (3,) float32 in [-1, 1], without noise."""
-        tool = np.asarray(state.tool_position)
-        phase = self._choose(tool)
-        assert self._goal is not None
-        target = self._target(tool, phase, np.asarray(self._task.ports[self._goal]))
+    def act(self, tool_position: np.ndarray) -> np.ndarray:
+        """Tool displacement (3,) float32 in [-1, 1], without noise, with the tip at (3,) [m] in base_link."""
+        tool = np.asarray(tool_position, np.float64)
+        goal, phase = self._choose(tool)
+        target = self._target(tool, phase, goal)
         step = (target - tool) / self._config.robot.step_size
         return np.clip(step, -1.0, 1.0).astype(np.float32)
 
-    def _choose(self, tool: np.ndarray) -> _Phase:
-        """Pick the port to go for; RETREAT while the plug still has to come up from a port that was not live."""
-        if self._goal is not None and bool(seated(tool, self._task, self._goal, self._config.task)):
-            self._tried.add(self._goal)
-            self._goal = None
-        if self._goal is None:
-            self._goal = self._nearest(tool)
-        offset = in_port_frame(tool, self._task, self._goal)
+    def _choose(self, tool: np.ndarray) -> tuple[int, _Phase]:
+        """The port to go for; RETREAT while the plug still has to come up to get there."""
+        ports = range(len(self._task.ports))
+        self._tried |= {p for p in ports if bool(seated(tool, self._task, p, self._config.task))}
+        goal = self._nearest(tool)
+        offset = in_port_frame(tool, self._task, goal)
         low_and_off = offset[2] < _FREE and np.abs(offset[:2]).max() > _ALIGNED + self._config.task.clearance
-        return _Phase.RETREAT if low_and_off else _Phase.APPROACH
+        return goal, _Phase.RETREAT if low_and_off else _Phase.APPROACH
 
     def _nearest(self, tool: np.ndarray) -> int:
+        """The nearest port that was not tried; the last choice stands until another is clearly nearer."""
         ports = range(len(self._task.ports))
-        if len(self._tried) == len(self._task.ports):
+        if len(self._tried) == len(ports):
             self._tried.clear()
-        distance = [np.linalg.norm(tool[:2] - np.asarray(self._task.ports[p])[:2]) for p in ports]
-        return min((p for p in ports if p not in self._tried), key=lambda p: distance[p])
+        away = {p: float(np.linalg.norm(tool[:2] - self._task.ports[p][:2])) for p in ports if p not in self._tried}
+        nearest = min(away, key=lambda p: away[p])
+        if self._goal not in away or away[nearest] < away[self._goal] - _CLEARLY:
+            self._goal = nearest
+        return self._goal
 
-    def _target(self, tool: np.ndarray, phase: _Phase, mouth: np.ndarray) -> np.ndarray:
+    def _target(self, tool: np.ndarray, phase: _Phase, goal: int) -> np.ndarray:
+        mouth = np.asarray(self._task.ports[goal])
         if phase is _Phase.RETREAT:
             return np.array([tool[0], tool[1], mouth[2] + _HOVER])
-        aligned = np.abs(in_port_frame(tool, self._task, self._goal or 0)[:2]).max() < _ALIGNED + 0.001
+        aligned = np.abs(in_port_frame(tool, self._task, goal)[:2]).max() < _ALIGNED + 0.001
         below = mouth[2] - self._config.task.depth - 0.004
         return np.array([mouth[0], mouth[1], below if aligned else max(tool[2], mouth[2] + _FREE)])

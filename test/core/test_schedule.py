@@ -11,7 +11,7 @@ from meld_core.config import Config, load_config
 from meld_core.schedule import Round, Schedule, held_out_plans
 from meld_core.scripted_search import ScriptedSearch
 from meld_core.tasks import Task, make_tasks, seated
-from meld_core.types import RobotState, Source
+from meld_core.types import Source
 
 
 def config_with(*overrides: str) -> Config:
@@ -65,9 +65,6 @@ class Puppet:
     def __init__(self, position: np.ndarray) -> None:
         self.position = position
 
-    def state(self) -> RobotState:
-        return RobotState(np.zeros(6), np.zeros(6), self.position, np.array([0, 0, 0, 1.0]), 1)
-
 
 def search(task: Task, start: np.ndarray, steps: int) -> list[int]:
     """Ports in which the tip is seated, in order of their first visit, until the live one."""
@@ -75,7 +72,7 @@ def search(task: Task, start: np.ndarray, steps: int) -> list[int]:
     script, puppet, visited = ScriptedSearch(task, config), Puppet(start), []
     script.begin_episode()
     for _ in range(steps):
-        puppet.position = puppet.position + script.act(puppet.state()) * config.robot.step_size
+        puppet.position = puppet.position + script.act(puppet.position) * config.robot.step_size
         for port in range(3):
             if seated(puppet.position, task, port, config.task) and port not in visited:
                 visited.append(port)
