@@ -101,7 +101,9 @@ class LearnerTrial:
     valid: np.ndarray  # (N,) the observation itself
     action: np.ndarray  # (N, A)
     intended: np.ndarray  # (N, A)
-    cloned: np.ndarray  # (N,) the action is to be imitated
+    cloned: np.ndarray  # (N,) the intended action is to be imitated
+    search: np.ndarray  # (N, A) what a demonstrator who still searches would do
+    direct: np.ndarray  # (N, P, A) what one who goes to port p would do
     first_in_episode: np.ndarray  # (N,)
     time: np.ndarray  # (N, 2)
     in_port: np.ndarray  # (N, P) bool: the plug is seated in port p
@@ -121,9 +123,7 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
     if config.reward.training == "shaped":
         reward = reward + trial.truth["shaped"]
     scripted = np.isin(rows["source"], [int(Source.SCRIPT), int(Source.HUMAN)])
-    intended, cloned = rows["intended_action"], scripted
-    if config.learner.corrections:
-        intended, cloned = corrections(trial, task, config), rows["episode"] == 0
+    search, direct = _labels(trial, task, config)
     limits = (config.task.horizon, config.task.episodes)
     in_port = [seated(rows["tool_position"], task, p, config.task) for p in range(len(task.ports))]
     return LearnerTrial(
@@ -133,8 +133,10 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
         reward_valid=rows["reward_valid"],
         valid=rows["valid"],
         action=rows["action"],
-        intended=intended,
-        cloned=cloned,
+        intended=rows["intended_action"],
+        cloned=scripted,
+        search=search,
+        direct=direct,
         first_in_episode=rows["first_in_episode"],
         time=np.stack([rows["step"] / limits[0], rows["episode"] / limits[1]], axis=-1).astype(np.float32),
         in_port=np.stack(in_port, axis=-1),
@@ -144,17 +146,40 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
     )
 
 
-def corrections(trial: Trial, task: Task, config: Config) -> np.ndarray:
-    """What the scripted search would have done at each row, (N, A): the demonstrator corrects the agent's own states.
+def _labels(trial: Trial, task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """What a demonstrator would have done at each row.
 
-    DAgger (Ross et al. 2011). Only the first episode is cloned: the search remembers nothing of earlier episodes, so
-    what to do with the memory is left to the critics.
+    Returns:
+        (N, A) still searching: to the nearest port that was not tried in this trial; (N, P, A) on the way to each port.
     """
-    search, labels = ScriptedSearch(task, config), []
-    for episode in trial.episodes():
-        search.begin_episode()
-        labels += [search.act(tool) for tool in trial.rows["tool_position"][episode]]
-    return np.stack(labels)
+    search, tools = ScriptedSearch(task, config), trial.rows["tool_position"]
+    search.begin_episode()  # once: what was tried stays tried for the whole trial
+    direct = [[search.toward(tool, port) for port in range(len(task.ports))] for tool in tools]
+    return np.stack([search.act(tool) for tool in tools]), np.array(direct, np.float32)
+
+
+def corrected(trial: LearnerTrial) -> LearnerTrial:
+    """The demonstrator labels every row of anybody's trial, from what that trial has shown so far.
+
+    DAgger (Ross et al. 2011). It goes to the port in which an earlier episode was rewarded, else it searches: it knows
+    where ports are, and which one is live no sooner than the agent could.
+    """
+    found = _found_before(trial)
+    known = found >= 0
+    intended = np.where(known[:, None], trial.direct[np.arange(len(trial)), np.where(known, found, 0)], trial.search)
+    return dataclasses.replace(trial, intended=intended, cloned=np.ones(len(trial), bool))
+
+
+def _found_before(trial: LearnerTrial) -> np.ndarray:
+    """Per row the port that was rewarded in an earlier episode of the trial, or -1; (N,)."""
+    found, port = np.full(len(trial), -1), -1
+    starts = np.flatnonzero(trial.first_in_episode).tolist()
+    for start, stop in zip(starts, [*starts[1:], len(trial)], strict=True):
+        found[start:stop] = port
+        rewarded = np.flatnonzero(trial.reward[start:stop] > 0.5)
+        if len(rewarded) and trial.in_port[start + rewarded[0]].any():
+            port = int(trial.in_port[start + rewarded[0]].argmax())
+    return found
 
 
 def relabel(trial: LearnerTrial, port: int, horizon: int, end_on_success: bool) -> LearnerTrial:

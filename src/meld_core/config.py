@@ -209,7 +209,7 @@ class LearnerConfig(Section):
     demonstration_share: float = setting(0.25, "Share of each batch drawn from demonstrations.", low=0.0, high=1.0)
     relabel: float = setting(0.67, "Probability that a drawn trial is relabelled to another port.", low=0.0, high=1.0)
     corrections: bool = setting(
-        True, "In the first episode the scripted search says what it would do in the agent's own states; cloned, too."
+        True, "A scripted demonstrator labels every row by what its trial has shown so far; these labels are cloned."
     )
     pretrain_model_updates: int = setting(500, "Model updates before the first policy trial.", low=0)
     pretrain_ac_updates: int = setting(1000, "Actor-critic updates before the first policy trial.", low=0)

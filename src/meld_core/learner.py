@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from meld_core import checkpoint
-from meld_core.batch import LearnerTrial, learner_trial, make_batch, relabel
+from meld_core.batch import LearnerTrial, corrected, learner_trial, make_batch, relabel
 from meld_core.belief_cache import BeliefCache
 from meld_core.config import Config, to_mapping
 from meld_core.latent_model import ACTIONS, make_latent_model
@@ -150,11 +150,11 @@ class Learner:
         return [self._maybe_relabelled(pool[self._rng.integers(len(pool))]) for pool in pools]
 
     def _maybe_relabelled(self, trial: LearnerTrial) -> LearnerTrial:
-        if self._rng.random() >= self._config.learner.relabel:
-            return trial
-        task = self._config.task
-        port = int(self._rng.integers(trial.in_port.shape[1]))
-        return relabel(trial, port, task.horizon, task.episode_form == "end_on_success")
+        if self._rng.random() < self._config.learner.relabel:
+            task = self._config.task
+            port = int(self._rng.integers(trial.in_port.shape[1]))
+            trial = relabel(trial, port, task.horizon, task.episode_form == "end_on_success")
+        return corrected(trial) if self._config.learner.corrections else trial
 
     def update_model(self) -> dict[str, Tensor]:
         """One step on the latent model's negative ELBO."""

@@ -48,19 +48,17 @@ class ScriptedSearch:
     def act(self, tool_position: np.ndarray) -> np.ndarray:
         """Tool displacement (3,) float32 in [-1, 1], without noise, with the tip at (3,) [m] in base_link."""
         tool = np.asarray(tool_position, np.float64)
-        goal, phase = self._choose(tool)
-        target = self._target(tool, phase, goal)
-        step = (target - tool) / self._config.robot.step_size
-        return np.clip(step, -1.0, 1.0).astype(np.float32)
-
-    def _choose(self, tool: np.ndarray) -> tuple[int, _Phase]:
-        """The port to go for; RETREAT while the plug still has to come up to get there."""
         ports = range(len(self._task.ports))
         self._tried |= {p for p in ports if bool(seated(tool, self._task, p, self._config.task))}
-        goal = self._nearest(tool)
-        offset = in_port_frame(tool, self._task, goal)
+        return self.toward(tool, self._nearest(tool))
+
+    def toward(self, tool_position: np.ndarray, port: int) -> np.ndarray:
+        """Tool displacement (3,) float32 in [-1, 1] on the way into a port, up first from below the mouths."""
+        tool = np.asarray(tool_position, np.float64)
+        offset = in_port_frame(tool, self._task, port)
         low_and_off = offset[2] < _FREE and np.abs(offset[:2]).max() > _ALIGNED + self._config.task.clearance
-        return goal, _Phase.RETREAT if low_and_off else _Phase.APPROACH
+        target = self._target(tool, _Phase.RETREAT if low_and_off else _Phase.APPROACH, port)
+        return np.clip((target - tool) / self._config.robot.step_size, -1.0, 1.0).astype(np.float32)
 
     def _nearest(self, tool: np.ndarray) -> int:
         """The nearest port that was not tried; the last choice stands until another is clearly nearer."""

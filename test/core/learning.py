@@ -58,6 +58,8 @@ def hand_made(
         time=np.stack([step / 5, episode / 2], axis=-1).astype(np.float32),
         in_port=seated,
         ports=np.zeros((rows, 3, 3), np.float32),
+        search=np.full((rows, 3), 0.5, np.float32),
+        direct=np.broadcast_to(np.arange(3, dtype=np.float32)[None, :, None] / 10, (rows, 3, 3)).copy(),
         ends=ends,
         demonstration=False,
     )

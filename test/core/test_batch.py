@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from meld_core.batch import make_batch, normalised_tool, pad, previous_actions, relabel, to_inputs, view_pixels
+from meld_core.batch import (
+    corrected,
+    make_batch,
+    normalised_tool,
+    pad,
+    previous_actions,
+    relabel,
+    to_inputs,
+    view_pixels,
+)
 from meld_core.belief_cache import Transitions
 
 from .learning import hand_made, tiny_config
@@ -70,6 +79,21 @@ def test_relabelling_keeps_an_episode_that_ran_its_full_length() -> None:
     relabelled = relabel(trial, 0, horizon=3, end_on_success=True)
     assert relabelled.reward.tolist() == [0, 0, 0, 0, 0, 1]
     assert relabelled.ends
+
+
+def test_corrections_know_the_live_port_no_sooner_than_the_agent() -> None:
+    """Made-up labels: 0.5 while searching, p / 10 on the way to port p. Port 2 is rewarded at the end of episode 1.
+
+    All of episode 1 is labelled by the search; episode 2 by the way to port 2.
+    """
+    trial = hand_made([[0, 0, 1], [0, 0]], in_port=[[-1, 1, 2], [-1, -1]])
+    labelled = corrected(trial)
+    assert labelled.intended[:, 0].tolist() == pytest.approx([0.5, 0.5, 0.5, 0.2, 0.2])
+    assert labelled.cloned.all()
+    relabelled = corrected(relabel(trial, 1, horizon=2, end_on_success=True))
+    assert relabelled.intended[:, 0].tolist() == pytest.approx([0.5, 0.5, 0.1, 0.1])
+    unfound = corrected(relabel(trial, 0, horizon=2, end_on_success=True))
+    assert unfound.intended[:, 0].tolist() == pytest.approx([0.5] * 5)
 
 
 def test_fixed_length_relabelling_rewards_every_seated_step() -> None:
