@@ -186,7 +186,7 @@ class SacConfig(Section):
     entropy_backup: bool = setting(False, "Count the entropy of future actions in the critic target.")
     cloning_weight: float = setting(1.0, "Weight of behaviour cloning on demonstrations.", low=0.0)
     cloning_until: float = setting(0.67, "Cloning fades linearly to `cloning_to` at this fraction.", low=0.0, high=1.0)
-    cloning_to: float = setting(0.3, "Share of the cloning weight that stays to the end.", low=0.0, high=1.0)
+    cloning_to: float = setting(0.5, "Share of the cloning weight that stays to the end.", low=0.0, high=1.0)
     actor_average: float = setting(
         0.999, "Rate of the averaged actor that acts; 0 acts with the raw one.", low=0.0, high=1.0
     )
