@@ -111,7 +111,7 @@ def test_detector_agrees_with_the_simulator_over_100_episodes() -> None:
             wrong_ports += truth["port"] not in (-1.0, float(task.live))
             if judged.success:
                 break
-            robot.apply(search.act(robot.observe()))
+            robot.apply(search.act(robot.observe().tool_position))
             robot.wait()
     robot.close()
     assert agree > 500

@@ -40,7 +40,7 @@ def test_the_scripted_search_is_rewarded_and_ends_the_episode(environment: Inser
     script, rewards, terminated = ScriptedSearch(task, Config()), [], False
     while not terminated:
         assert environment._state is not None
-        _, reward, terminated, truncated, info = environment.step(script.act(environment._state))
+        _, reward, terminated, truncated, info = environment.step(script.act(environment._state.tool_position))
         rewards.append(reward)
         assert not truncated
     assert rewards == [0.0] * (len(rewards) - 1) + [1.0]

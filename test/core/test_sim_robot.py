@@ -65,7 +65,7 @@ def test_policy_views_are_pixel_identical_whichever_port_is_live(robot: SimRobot
         robot.reset()
         script, pictures = plug_into(task, 0), []
         for _ in range(8):
-            robot.apply(script.act(robot.observe()))
+            robot.apply(script.act(robot.observe().tool_position))
             robot.wait()
             pictures.append(robot.views()["policy"].pixels.tobytes())
         policy.append(pictures)
@@ -158,7 +158,7 @@ def test_the_plug_goes_into_the_live_port_of_every_task(robot: SimRobot) -> None
         robot.reset()
         script, step = plug_into(task, task.live), 0
         while not robot.truth()["success"] and step < 15:
-            robot.apply(script.act(robot.observe()))
+            robot.apply(script.act(robot.observe().tool_position))
             robot.wait()
             step += 1
         assert robot.truth() == {"success": 1.0, "shaped": pytest.approx(1.0, abs=0.15), "port": float(task.live)}
