@@ -54,6 +54,7 @@ setup(
     extras_require={
         "ros": ["ros-rclpy", "ros-rmw-fastrtps-cpp", "ros-common-interfaces"],
         "test": [
+            "colcon-bash",
             "colcon-core",
             "colcon-ros",
             "colcon-test-result",

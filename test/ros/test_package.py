@@ -61,11 +61,8 @@ def copy_of_checkout(target: Path) -> None:
 
 def installed_environment(workspace: Path) -> dict[str, str]:
     """What `source install/setup.bash` sets."""
-    command = f"source {workspace}/install/setup.bash && env -0"
-    pairs = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, check=True).stdout.split(
-        b"\0"
-    )
-    return dict(pair.decode().split("=", 1) for pair in pairs if b"=" in pair)
+    listing = run("bash", "-c", f"source {workspace}/install/setup.bash && env -0", cwd=workspace)
+    return dict(pair.split("=", 1) for pair in listing.split("\0") if "=" in pair)
 
 
 def test_share_holds_every_launch_config_and_urdf_file(workspace: Path) -> None:
