@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from meld_core.config_storage import RollbackConfig, StorageConfig
 from meld_core.settings import ConfigError, Section, did_you_mean, flatten, from_mapping, setting, to_mapping
 
 __all__ = ["Config", "ConfigError", "Section", "did_you_mean", "flatten", "from_mapping", "load_config"]
@@ -123,6 +124,9 @@ class RewardConfig(Section):
     min_pixels: int = setting(6, "Lit pixels in the region that mean success.", unit="px", low=1)
     debounce: int = setting(1, "Frames in a row that must agree, looking back only.", low=1, high=20)
     min_brightness: float = setting(8.0, "A darker view (mean, of 255) cannot be judged.", low=0.0, high=255.0)
+    max_height: float = setting(
+        0.0, "A success is believed only where the tool is at most this far above the box's face.", unit="m", high=1.0
+    )
     training: str = setting("sparse", "Reward that the learner trains on.", choices=("sparse", "shaped"))
 
 
@@ -272,6 +276,8 @@ class Config(Section):
     learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    storage: StorageConfig = dataclasses.field(default_factory=StorageConfig)
+    rollback: RollbackConfig = dataclasses.field(default_factory=RollbackConfig)
 
     def digest(self) -> str:
         """sha256 of the resolved config."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from meld_core.agent import Agent
 from meld_core.config import Config
+from meld_core.ledger import Event
 from meld_core.schedule import TrialPlan
 from meld_core.scripted_search import ScriptedSearch
 from meld_core.trial import RowFlags, TrialClock
@@ -25,6 +27,9 @@ class TrialSink(Protocol):
 
     def close_trial(self, meta: TrialMeta) -> Trial | None:
         """Join the trial's closed episodes; None where there are none."""
+
+    def note(self, event: Event, **facts: Any) -> None:
+        """Write down what the trial itself does not hold."""
 
 
 class Driver:
@@ -45,6 +50,8 @@ class Driver:
         self.last_trial: Trial | None = None
         self.clear_belief = False
         """Control: forget the belief between episodes."""
+        self.doubted = 0
+        """Successes that were not believed."""
 
     @property
     def episode(self) -> int:
@@ -92,6 +99,7 @@ class Driver:
         """
         if self.trial_over or self._plan is None:
             raise RuntimeError("no trial is under way; call begin_trial")
+        observation = self._believable(observation)
         flags = self._clock.row(success=observation.reward.valid and observation.reward.success)
         if (executed is None) != flags.first_in_episode:
             raise RuntimeError(f"executed action is {executed} at step {flags.step} of an episode")
@@ -105,6 +113,21 @@ class Driver:
             self._close_episode(flags)
             return None
         return action
+
+    def _believable(self, observation: Observation) -> Observation:
+        """A success reported from where no plug can be seated is no judgement at all: masked, and noted for a person.
+
+        Nothing is known then, so that neither a reward nor a missing one is invented.
+        """
+        reward, height = observation.reward, float(observation.state.tool_position[2]) - self._config.task.box_center[2]
+        if not (reward.valid and reward.success) or height <= self._config.reward.max_height:
+            return observation
+        assert self._meta is not None
+        self.doubted += 1
+        where = {"trial": str(self._meta.id), "episode": self.episode, "step": len(self._rows)}
+        reason = f"success reported with the tool {1000 * height:.0f} mm above the box's face"
+        self._sink.note("doubted", **where, stamp=observation.stamp, reason=reason)
+        return dataclasses.replace(observation, reward=Reward.missing())
 
     def _choose(self, plan: TrialPlan, observation: Observation, flags: RowFlags, previous: np.ndarray) -> np.ndarray:
         if plan.source is Source.POLICY:
@@ -138,12 +161,14 @@ class Driver:
         self.trial_over = True
 
     def abort(self, reason: str) -> int:
-        """End the trial now: closed episodes are kept, the open one is dropped. Returns the number of dropped rows."""
+        """End the trial now: closed episodes are kept, the open one is dropped. Returns the steps that were dropped."""
         if self.trial_over or self._meta is None:
             return 0
-        dropped = len(self._rows)
-        meta = TrialMeta(**{**vars(self._meta), "aborted": reason})
-        self._finish(meta)
+        dropped = max(0, len(self._rows) - 1)
+        if dropped:
+            where = {"trial": str(self._meta.id), "episode": self.episode}
+            self._sink.note("dropped", **where, steps=dropped, reason=reason)
+        self._finish(dataclasses.replace(self._meta, aborted=reason))
         return dropped
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -93,12 +94,23 @@ class MemorySink:
         rows, extras = ({k: np.concatenate([e[i][k] for e in episodes]) for k in episodes[0][i]} for i in (0, 1))
         return Trial(meta, rows, extras)
 
+    def note(self, event: str, **facts: Any) -> None:
+        """Nothing is kept."""
 
-def run_trial(bench: Bench, driver: Driver, plan: TrialPlan) -> None:
-    """One trial: K episodes of one task. The driver records it."""
+
+def run_trial(bench: Bench, driver: Driver, plan: TrialPlan, before_episode: Callable[[], None] = lambda: None) -> None:
+    """One trial: K episodes of one task. The driver records it.
+
+    Args:
+        bench: What acts.
+        driver: Decides and records.
+        plan: The trial.
+        before_episode: Called before each reset; it may wait, or raise to break the trial off.
+    """
     bench.set_task(plan.task)
     driver.begin_trial(plan)
     while not driver.trial_over:
+        before_episode()
         observation, extras = bench.reset()
         action = driver.tick(observation, None, extras)
         while action is not None:

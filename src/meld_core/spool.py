@@ -2,6 +2,7 @@
 
     open/<trial>/000.safetensors ...    closed episodes of a trial that still runs
     pending/<trial>.safetensors         closed trials that the learner has not acknowledged
+    ledger.jsonl                        every episode that was stored, one line each (ledger.py)
     quarantine/                         what could not be read, with the reason beside it
 
 A pending file holds the very bytes that travel to the learner. An acknowledged one is removed: the learner has fsynced
@@ -17,10 +18,13 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from meld_core.files import make_folder, remove_temporary, set_aside, sync_folder, write_atomic
+from meld_core.disk_room import DiskRoom
+from meld_core.files import StorageError, make_folder, remove_temporary, set_aside, sync_folder, write_atomic
+from meld_core.ledger import Event, Ledger
 from meld_core.tensor_file import FormatError, pack, unpack
 from meld_core.trial_file import TrialError, columns, decode_trial, encode_trial, read_meta, split_columns
 from meld_core.types import Trial, TrialMeta, check_rows
@@ -83,9 +87,11 @@ def join_parts(meta: TrialMeta, parts: Sequence[Part]) -> Trial:
 class Spool:
     """Trials on their way to the learner. Call `recover` once at start-up."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, room: DiskRoom | None = None) -> None:
         self.folder = Path(folder)
         self._open, self._pending = make_folder(self.folder / "open"), make_folder(self.folder / "pending")
+        self._ledger = Ledger(self.folder)
+        self._room = room
 
     def add_episode(
         self, meta: TrialMeta, episode: int, rows: Mapping[str, np.ndarray], extras: Mapping[str, np.ndarray]
@@ -96,13 +102,29 @@ class Spool:
             TrialError: on wrong rows, an episode that is not the next one of its trial, or a trial that is closed.
             StorageError: where the disk refuses; try again with the same arguments.
         """
-        expected = len(self._parts_of(meta))
-        if episode != expected:
-            raise TrialError(f"episode {episode} of trial {meta.id} came where {expected} was expected")
         if self._pending_path(str(meta.id)).exists():
             raise TrialError(f"trial {meta.id} is closed already; a repetition needs a counter or boot id of its own")
         data = encode_part(Part(meta, episode, rows, extras))
-        write_atomic(make_folder(self._open / str(meta.id)) / f"{episode:03d}{SUFFIX}", data)
+        path = self._open / str(meta.id) / f"{episode:03d}{SUFFIX}"
+        known = self._parts_of(meta)
+        if known[episode : episode + 1] != [path] or path.read_bytes() != data:  # else: stored, but not yet listed
+            if episode != len(known):
+                raise TrialError(f"episode {episode} of trial {meta.id} came where {len(known)} was expected")
+            self._write(path, data)
+        self._ledger.stored(str(meta.id), episode, rows, extras)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """Write durably; where the disk has filled up since the episode began, into the room kept for it."""
+        try:
+            write_atomic(make_folder(path.parent) / path.name, data)
+        except StorageError:
+            if self._room is None or not self._room.release():
+                raise
+            write_atomic(make_folder(path.parent) / path.name, data)
+
+    def note(self, event: Event, **facts: Any) -> None:
+        """Write into the ledger what the trials do not hold. Raises StorageError where the disk refuses."""
+        self._ledger.note(event, **facts)
 
     def close_trial(self, meta: TrialMeta) -> Trial | None:
         """Join the closed episodes of a trial into one pending file; None where there are none.
@@ -121,6 +143,7 @@ class Spool:
 
     def recover(self) -> list[str]:
         """Make sense of what a crashed process left; one sentence per thing done, also logged. Nothing is dropped."""
+        self._ledger.repair_end()
         for folder in (self._pending, *self._open.iterdir()):
             remove_temporary(folder)
         done = [self._recover_pending(path) for path in sorted(self._pending.glob(f"*{SUFFIX}"))]
@@ -167,7 +190,7 @@ class Spool:
 
     def _store(self, meta: TrialMeta, parts: Sequence[Part]) -> Trial:
         trial = join_parts(meta, parts)
-        write_atomic(self._pending / f"{meta.id}{SUFFIX}", encode_trial(trial))
+        self._write(self._pending / f"{meta.id}{SUFFIX}", encode_trial(trial))
         return trial
 
     def _forget(self, folder: Path) -> None:

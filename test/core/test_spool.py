@@ -30,7 +30,8 @@ def fill(where: Spool, meta, steps, **changes) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    """Files of a spool besides its ledger."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != "ledger.jsonl")
 
 
 def test_the_way_of_a_trial(tmp_path):
