@@ -75,6 +75,8 @@ class Data:
     """verify: read everything; say what is sound and what is not."""
     folder: tyro.conf.Positional[str]
     """Folder of a run, a replay or a spool."""
+    repair: bool = False
+    """verify: move what is not sound into quarantine/, with the reason beside it. Nothing is deleted."""
 
 
 Command = (

@@ -95,15 +95,13 @@ def launch(command: Launch) -> int:
 
 def verify(command: Data) -> int:
     """`meld data verify`."""
+    from meld_core.repair import repair
     from meld_core.verify import verify as verify_folder
 
-    report = verify_folder(Path(command.folder))
-    for sentence in (*report.problems, *report.duplicates):
+    folder = Path(command.folder)
+    report, done = repair(folder) if command.repair else (verify_folder(folder), [])
+    for sentence in (*done, *report.sentences()):
         print(sentence, file=sys.stderr)
-    gaps = f", no trial with counter {', '.join(map(str, report.gaps))}" if report.gaps else ""
-    print(
-        f"{report.trials} trials, {report.steps} steps in {report.files} files; {report.aborted} aborted, "
-        f"{report.waiting} waiting, {report.open_episodes} open episodes, {report.quarantined} quarantined{gaps}"
-    )
+    print(report.summary())
     print("sound" if report.sound else "not sound")
     return 0 if report.sound else 1

@@ -1,9 +1,11 @@
 """`meld data verify`: counts by hand, every fault named, nothing changed."""
 
 import pytest
-from trial_builder import episode_of, episodes_of, meta_of, trial_of, truth_of
+from trial_builder import episode_of, episodes_of, meta_of, set_at, trial_of, truth_of
 
 from meld_core.config import Config
+from meld_core.files import StorageError
+from meld_core.repair import repair
 from meld_core.replay import Replay, TrialError, encode_trial
 from meld_core.run_folder import RunFolder
 from meld_core.spool import Spool
@@ -34,7 +36,15 @@ def test_a_sound_run(tmp_path):
     assert report.sound
     assert (report.files, report.trials, report.steps) == (2 + 2 + 1, 3, 8 + 5 + 5)
     assert (report.waiting, report.open_episodes, report.aborted, report.quarantined) == (1, 1, 0, 0)
-    assert (report.gaps, report.duplicates, report.problems) == ([], [], [])
+    assert (report.gaps, report.duplicates, report.problems) == ([], [], {})
+    assert (report.listed, report.lost, report.disorder) == (
+        2 * 2 + 1,
+        [],
+        [
+            "trial arm-demo-000002-01234567 begins before trial arm-demo-000001-01234567 has ended",
+            "trial arm-demo-000003-01234567 begins before trial arm-demo-000002-01234567 has ended",
+        ],
+    )
 
 
 def test_gaps_and_aborted_trials_are_listed(tmp_path):
@@ -59,9 +69,7 @@ def test_a_copy_under_another_name_is_named(tmp_path):
     (tmp_path / "copy.safetensors").write_bytes(encode_trial(trial_of()))
     report = verify(tmp_path)
     assert report.duplicates == ["trial arm-demo-000007-01234567 is stored twice"]
-    assert [p.split(": ")[1] for p in report.problems] == [
-        "it holds trial arm-demo-000007-01234567, which its name does not say"
-    ]
+    assert list(report.problems.values()) == ["it holds trial arm-demo-000007-01234567, which its name does not say"]
     assert (report.trials, report.steps) == (1, 5)
 
 
@@ -82,7 +90,7 @@ def test_every_bad_file_is_named_and_none_is_touched(tmp_path):
     files[3].write_bytes(b"no weights")
     before = snapshot(tmp_path)
     report = verify(run.path)
-    assert sorted(p.split(": ")[0] for p in report.problems) == sorted(str(f) for f in files)
+    assert sorted(report.problems) == sorted(files)
     assert not report.sound
     assert snapshot(tmp_path) == before
 
@@ -101,3 +109,84 @@ def test_a_missing_folder_is_said(tmp_path):
 def test_an_empty_folder_is_sound(tmp_path):
     assert verify(tmp_path).sound
     assert verify(tmp_path).trials == 0
+
+
+def run_of(tmp_path, *counters):
+    """A run whose trials are all in its replay, and its spool."""
+    run = RunFolder(tmp_path / "demo").create(Config())
+    actor, learner = spooled(run.spool, *counters), Replay(run.replay)
+    for trial in actor.pending():
+        learner.ingest(actor.read(trial))
+        actor.acknowledge(trial)
+    return run, actor
+
+
+def test_the_ledger_misses_a_trial_that_leaves_no_gap(tmp_path):
+    """The newest trial is gone: nothing in the folder of trials could tell."""
+    run, _ = run_of(tmp_path, 1, 2)
+    assert verify(run.path).sound
+    (run.replay / "arm-demo-000002-01234567.safetensors").rename(tmp_path / "elsewhere")
+    report = verify(run.path)
+    assert (report.gaps, report.problems, report.duplicates) == ([], {}, [])
+    assert report.lost == [
+        f"episode {k} of trial arm-demo-000002-01234567 was stored and is nowhere now" for k in (0, 1)
+    ]
+    assert not report.sound
+
+
+def test_the_ledger_sees_other_contents_under_a_known_name(tmp_path):
+    run, _ = run_of(tmp_path, 1)
+    path = run.replay / "arm-demo-000001-01234567.safetensors"
+    path.write_bytes(encode_trial(set_at(trial_of(1), "joints", 1, 0.5)))
+    assert verify(run.path).lost == [
+        "episode 0 of trial arm-demo-000001-01234567 was stored and holds something else now"
+    ]
+
+
+def test_counts_of_the_ledger_and_a_half_line(tmp_path):
+    run, actor = run_of(tmp_path, 1)
+    actor.note("dropped", trial="arm-demo-000002-01234567", episode=0, steps=3, reason="a person said so")
+    actor.note("doubted", trial="arm-demo-000002-01234567", episode=0, step=1, stamp=10, reason="too high")
+    with (run.spool / "ledger.jsonl").open("a") as file:
+        file.write('{"event": "episode", "trial": "arm-de')
+    report = verify(run.path)
+    assert (report.dropped_steps, report.doubted, report.listed, report.sound) == (3, 1, 2, True)
+    Spool(run.spool).recover()
+    actor.note("dropped", trial="arm-demo-000002-01234567", episode=0, steps=4, reason="again")
+    assert verify(run.path).dropped_steps == 7
+
+
+def test_repair_sets_aside_and_deletes_nothing(tmp_path):
+    run, _ = run_of(tmp_path, 1, 2, 3)
+    twin = encode_trial(trial_of(2, boot="f" * 32))
+    files = {
+        run.replay / "arm-demo-000001-01234567.safetensors": b"cut off",
+        run.replay / "copy.safetensors": encode_trial(trial_of(3)),
+        run.replay / "arm-demo-000002-ffffffff.safetensors": twin,
+        run.spool / "pending" / "arm-demo-000009-01234567.safetensors": b"",
+        run.spool / "open" / "arm-demo-000008-01234567" / "000.safetensors": b"{}",
+        run.weights / "00000001.safetensors": b"no weights",
+        run.checkpoints / "00000001.safetensors": b"no checkpoint",
+    }
+    for path, data in files.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    contents = sorted(snapshot(run.path).values())
+    report, done = repair(run.path)
+    assert (len(done), report.quarantined, report.problems, report.duplicates) == (7, 7, {}, [])
+    kept = [data for path, data in snapshot(run.path).items() if not path.name.endswith(".reason.txt")]
+    assert sorted(kept) == sorted(
+        [*contents, *(data for path, data in snapshot(run.path).items() if ".lock" in path.name)]
+    )
+    assert report.lost == []  # trial 1 was set aside, and that is known
+    assert (run.replay / "arm-demo-000002-01234567.safetensors").is_file()
+    assert twin in kept
+    assert repair(run.path)[1] == []
+
+
+def test_repair_keeps_away_from_a_run_that_is_in_use(tmp_path):
+    run, _ = run_of(tmp_path, 1)
+    with run.lock(), pytest.raises(StorageError, match="in use for training"):
+        repair(run.path)
+    with run.lock(), pytest.raises(StorageError, match="in use for training"):
+        repair(run.replay)
