@@ -1,4 +1,4 @@
-"""ScriptedSearch: the demonstrator. Tries ports in order of distance until the link comes up.
+"""ScriptedSearch: the demonstrator. Tries ports from the middle of the row outwards until the link comes up.
 
 It knows where the ports are (taught poses) but neither which one is live nor anything of earlier episodes.
 """
@@ -20,17 +20,16 @@ _FREE = 0.004
 """Above this height over the mouths the tip may move sideways [m]."""
 
 
-_CLEARLY = 0.015
-"""Change the goal where another port is nearer by this much [m]."""
-
-
 class _Phase(enum.Enum):
     APPROACH = "approach"
     RETREAT = "retreat"
 
 
 class ScriptedSearch:
-    """Goes for the nearest port that was not tried in this episode; tried is a port in which the plug was seated.
+    """Goes for the first port that was not tried in this episode; tried is a port in which the plug was seated.
+
+    The order is fixed, not by distance: halfway between two ports the nearest is a matter of noise, and who imitates
+    both choices stays where it is.
 
     It goes by where the tip is and by what was tried, so that it can as well say what it would do in the course of
     somebody else's episode.
@@ -39,18 +38,17 @@ class ScriptedSearch:
     def __init__(self, task: Task, config: Config) -> None:
         self._task, self._config = task, config
         self._tried: set[int] = set()
-        self._goal = -1
 
     def begin_episode(self) -> None:
         """Forget which ports were tried."""
-        self._tried, self._goal = set(), -1
+        self._tried = set()
 
     def act(self, tool_position: np.ndarray) -> np.ndarray:
         """Tool displacement (3,) float32 in [-1, 1], without noise, with the tip at (3,) [m] in base_link."""
         tool = np.asarray(tool_position, np.float64)
         ports = range(len(self._task.ports))
         self._tried |= {p for p in ports if bool(seated(tool, self._task, p, self._config.task))}
-        return self.toward(tool, self._nearest(tool))
+        return self.toward(tool, self._first_untried())
 
     def toward(self, tool_position: np.ndarray, port: int) -> np.ndarray:
         """Tool displacement (3,) float32 in [-1, 1] on the way into a port, up first from below the mouths."""
@@ -60,16 +58,13 @@ class ScriptedSearch:
         target = self._target(tool, _Phase.RETREAT if low_and_off else _Phase.APPROACH, port)
         return np.clip((target - tool) / self._config.robot.step_size, -1.0, 1.0).astype(np.float32)
 
-    def _nearest(self, tool: np.ndarray) -> int:
-        """The nearest port that was not tried; the last choice stands until another is clearly nearer."""
+    def _first_untried(self) -> int:
+        """From the middle of the row outwards; from the start again once every port was tried."""
         ports = range(len(self._task.ports))
         if len(self._tried) == len(ports):
             self._tried.clear()
-        away = {p: float(np.linalg.norm(tool[:2] - self._task.ports[p][:2])) for p in ports if p not in self._tried}
-        nearest = min(away, key=lambda p: away[p])
-        if self._goal not in away or away[nearest] < away[self._goal] - _CLEARLY:
-            self._goal = nearest
-        return self._goal
+        middle = (len(ports) - 1) / 2
+        return min((p for p in ports if p not in self._tried), key=lambda p: (abs(p - middle), p))
 
     def _target(self, tool: np.ndarray, phase: _Phase, goal: int) -> np.ndarray:
         mouth = np.asarray(self._task.ports[goal])

@@ -82,10 +82,10 @@ def search(task: Task, start: np.ndarray, steps: int) -> list[int]:
 
 
 @pytest.mark.parametrize("live", [0, 1, 2])
-@pytest.mark.parametrize("nearest", [0, 2])
-def test_search_tries_the_nearest_port_first_and_finds_the_live_one(live: int, nearest: int) -> None:
-    """Started above an outer port, the order is outer, middle, other outer; it stops at the live one."""
+@pytest.mark.parametrize("above", [0, 2])
+def test_search_goes_from_the_middle_outwards_wherever_it_starts(live: int, above: int) -> None:
+    """The order is middle, first, last; it stops at the live one."""
     task = dataclasses.replace(make_tasks(load_config().task).sample("train", 7), live=live)
-    visited = search(task, np.asarray(task.ports[nearest]) + np.array([0.0, 0.0, 0.025]), steps=40)
-    order = [nearest, 1, 2 - nearest]
+    visited = search(task, np.asarray(task.ports[above]) + np.array([0.0, 0.0, 0.025]), steps=40)
+    order = [1, 0, 2]
     assert visited == order[: order.index(live) + 1]
