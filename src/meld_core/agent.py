@@ -35,6 +35,8 @@ class Agent:
             self._nets = ActingNets(config).eval()
         self.weights_version = -1
         self.weights_digest = ""
+        self._episodes = config.task.episodes
+        """Episodes per trial that the weights were trained with."""
         self._noise = torch.Generator()
         self._state: State = self._nets.filter.initial(1)
         self._belief: torch.Tensor | None = None
@@ -42,12 +44,16 @@ class Agent:
     def load(self, weights: Weights) -> None:
         """Swap weights; forgets the belief.
 
+        The agent counts episodes as it was trained to: where trials are longer now, all further episodes look to it
+        like the last one that it knows.
+
         Raises:
             WeightsError: where they were built for another architecture.
         """
         weights.check_fits(self._config)
         self._nets.load_state_dict(weights.tensors)
         self.weights_version, self.weights_digest = weights.version, weights.digest
+        self._episodes = int(weights.config["task"]["episodes"])
         self.forget()
 
     def begin_trial(self, seed: int) -> None:
@@ -71,8 +77,8 @@ class Agent:
         )
 
     def _inputs(self, observation: Observation, flags: RowFlags, previous_action: np.ndarray) -> Inputs:
-        task, reward = self._config.task, observation.reward
-        first = flags.first_in_episode
+        horizon, reward = self._config.task.horizon, observation.reward
+        first, episode = flags.first_in_episode, min(flags.episode, self._episodes - 1)
         action = np.zeros_like(previous_action) if first else previous_action
         return Inputs(
             image=torch.from_numpy(view_pixels(observation.image, self._config))[None],
@@ -81,7 +87,7 @@ class Agent:
             reward_valid=torch.tensor([float(reward.valid)]),
             previous_action=torch.from_numpy(action)[None],
             first_in_episode=torch.tensor([float(first)]),
-            time=torch.tensor([[flags.step / task.horizon, flags.episode / task.episodes]]),
+            time=torch.tensor([[flags.step / horizon, episode / self._episodes]]),
             observed=torch.ones(1),
         )
 

@@ -110,9 +110,15 @@ class LearnerTrial:
     ports: np.ndarray  # (N, P, 3) taught positions of the port mouths, normalised like `tool`
     ends: bool  # nothing follows the last row (else its value is bootstrapped)
     demonstration: bool
+    switching: bool = False  # the live port may move between episodes
 
     def __len__(self) -> int:
         return len(self.tool)
+
+    def episodes(self) -> list[slice]:
+        """Row ranges of the episodes, in order."""
+        starts = np.flatnonzero(self.first_in_episode).tolist()
+        return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(self)], strict=True)]
 
 
 def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
@@ -143,6 +149,7 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
         ports=np.broadcast_to(normalised_tool(np.array(task.ports), config), (len(trial), len(task.ports), TOOL)),
         ends=bool(rows["terminal"][-1] or (rows["truncated"][-1] and config.task.episode_form == "end_on_success")),
         demonstration=bool(scripted.any()),
+        switching=config.task.switch_probability > 0.0,
     )
 
 
@@ -150,76 +157,31 @@ def _labels(trial: Trial, task: Task, config: Config) -> tuple[np.ndarray, np.nd
     """What a demonstrator would have done at each row.
 
     Returns:
-        (N, A) still searching: to the nearest port that was not tried in this trial; (N, P, A) on the way to each port.
+        (N, A) still searching: to the nearest port that was not tried in this trial, or, where the live port may move
+        between episodes, in this episode; (N, P, A) on the way to each port.
     """
     search, tools = ScriptedSearch(task, config), trial.rows["tool_position"]
-    search.begin_episode()  # once: what was tried stays tried for the whole trial
     direct = [[search.toward(tool, port) for port in range(len(task.ports))] for tool in tools]
-    return np.stack([search.act(tool) for tool in tools]), np.array(direct, np.float32)
-
-
-def corrected(trial: LearnerTrial) -> LearnerTrial:
-    """The demonstrator labels every row of anybody's trial, from what that trial has shown so far.
-
-    DAgger (Ross et al. 2011). It goes to the port in which an earlier episode was rewarded, else it searches: it knows
-    where ports are, and which one is live no sooner than the agent could.
-    """
-    found = _found_before(trial)
-    known = found >= 0
-    intended = np.where(known[:, None], trial.direct[np.arange(len(trial)), np.where(known, found, 0)], trial.search)
-    return dataclasses.replace(trial, intended=intended, cloned=np.ones(len(trial), bool))
-
-
-def _found_before(trial: LearnerTrial) -> np.ndarray:
-    """Per row the port that was rewarded in an earlier episode of the trial, or -1; (N,)."""
-    found, port = np.full(len(trial), -1), -1
-    starts = np.flatnonzero(trial.first_in_episode).tolist()
-    for start, stop in zip(starts, [*starts[1:], len(trial)], strict=True):
-        found[start:stop] = port
-        rewarded = np.flatnonzero(trial.reward[start:stop] > 0.5)
-        if len(rewarded) and trial.in_port[start + rewarded[0]].any():
-            port = int(trial.in_port[start + rewarded[0]].argmax())
-    return found
-
-
-def relabel(trial: LearnerTrial, port: int, horizon: int, end_on_success: bool) -> LearnerTrial:
-    """What the trial would have been had `port` been the live one, as far as the logged poses tell.
-
-    The sparse reward becomes "seated in `port`". With `end_on_success` each episode is cut at its first hypothetical
-    success; where an episode had ended early by the recorded success but not by the hypothetical one, nothing is
-    known of what would have followed: the trial ends there and is bootstrapped.
-    """
-    reward = (trial.in_port[:, port] & ~trial.first_in_episode).astype(np.float32)
-    if not end_on_success:
-        return dataclasses.replace(trial, reward=reward)
-    keep: list[np.ndarray] = []
-    ends = trial.ends
-    starts = np.flatnonzero(trial.first_in_episode).tolist()
-    for start, stop in zip(starts, [*starts[1:], len(trial)], strict=True):
-        hits = np.flatnonzero(reward[start:stop])
-        last = start + int(hits[0]) + 1 if len(hits) else stop
-        keep.append(np.arange(start, last))
-        is_last_episode = stop == len(trial)
-        if not len(hits) and stop - start <= horizon:
-            ends = False
-            break
-        ends = is_last_episode and (len(hits) > 0 or trial.ends)
-    return take_rows(dataclasses.replace(trial, reward=reward, ends=ends), np.concatenate(keep))
-
-
-def take_rows(trial: LearnerTrial, index: np.ndarray) -> LearnerTrial:
-    """A subset of rows, in order."""
-    arrays = {f.name: getattr(trial, f.name) for f in dataclasses.fields(trial)}
-    return LearnerTrial(**{k: v[index] if isinstance(v, np.ndarray) else v for k, v in arrays.items()})
+    forgets = trial.rows["first_in_episode" if config.task.switch_probability else "first_in_trial"]
+    searching: list[np.ndarray] = []
+    for tool, forget in zip(tools, forgets, strict=True):
+        if forget:
+            search.begin_episode()
+        searching.append(search.act(tool))
+    return np.stack(searching), np.array(direct, np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class Queries:
-    """Instants of the same trial at which the plug was seated somewhere, and the reward there."""
+    """Instants at which the plug was seated somewhere, and the reward there.
+
+    Of the same trial: "what is paid here in this task?" Where the live port may move between episodes, of the same
+    episode: "what is paid here now?", as what another episode paid would contradict it.
+    """
 
     tool: Tensor  # (B, L, Q, 3)
     reward: Tensor  # (B, L, Q)
-    weight: Tensor  # (B,): 0 where the trial has no such instant
+    weight: Tensor  # (B, L): 0 where there is no such instant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,13 +241,27 @@ def make_batch(
 
 def _draw_queries(
     trial: LearnerTrial, length: int, count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.floating]:
-    """(L, Q, 3) positions, (L, Q) rewards, () weight: half rewarded instants, half others, if both exist."""
-    candidates = trial.in_port.any(axis=-1) & ~trial.first_in_episode & trial.reward_valid
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(L, Q, 3) positions, (L, Q) rewards, (L,) weights, of the trial or of each row's episode."""
+    if not trial.switching:
+        return _draw_among(trial, slice(0, len(trial)), length, count, rng)
+    drawn = [_draw_among(trial, rows, rows.stop - rows.start, count, rng) for rows in trial.episodes()]
+    tools, rewards, weights = (pad([np.concatenate(parts)], length)[0] for parts in zip(*drawn, strict=True))
+    return tools, rewards, weights
+
+
+def _draw_among(
+    trial: LearnerTrial, rows: slice, length: int, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`length` times `count` instants among `rows`: half rewarded ones, half others, if both exist."""
+    inside = np.zeros(len(trial), bool)
+    inside[rows] = True
+    candidates = inside & trial.in_port.any(axis=-1) & ~trial.first_in_episode & trial.reward_valid
     positive = np.flatnonzero(candidates & (trial.reward > 0.5))
     negative = np.flatnonzero(candidates & (trial.reward <= 0.5))
     if not len(positive) and not len(negative):
-        return np.zeros((length, count, 3), np.float32), np.zeros((length, count), np.float32), np.float32(0.0)
+        shape = (length, count)
+        return np.zeros((*shape, TOOL), np.float32), np.zeros(shape, np.float32), np.zeros(length, np.float32)
     from_positive = rng.random((length, count)) < 0.5 if len(positive) and len(negative) else len(positive) > 0
     pick = rng.integers(1 << 30, size=(length, count))
     index = np.where(
@@ -293,4 +269,4 @@ def _draw_queries(
         positive[pick % len(positive)] if len(positive) else 0,
         negative[pick % len(negative)] if len(negative) else 0,
     )
-    return trial.tool[index], (trial.reward[index] > 0.5).astype(np.float32), np.float32(1.0)
+    return trial.tool[index], (trial.reward[index] > 0.5).astype(np.float32), np.ones(length, np.float32)

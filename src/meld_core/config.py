@@ -28,6 +28,9 @@ class TaskConfig(Section):
 
     name: str = setting("insertion", "Entry of meld_core.tasks.TASKS.")
     episodes: int = setting(2, "Episodes per trial, K.", low=1, high=16)
+    switch_probability: float = setting(
+        0.0, "Before each later episode the live port moves to another one this likely.", low=0.0, high=1.0
+    )
     horizon: int = setting(40, "Most steps of an episode, T.", unit="steps", low=1, high=1000)
     episode_form: str = setting("end_on_success", "When an episode ends.", choices=("end_on_success", "fixed_length"))
     ports: int = setting(3, "Ports on the box.", low=1, high=6)

@@ -12,7 +12,8 @@ Notation of the default model (MELD's idea with a deterministic memory; the publ
 
     -ELBO = E_q[-log p(image_t | z_t, h_t, m_t) - log p(tool_t | .) - log p(r_t | .)] + KL(q || p)
             + ports: where the taught ports of the task are (visible, but small)
-            + query loss: from the belief at t tell the sparse reward at other instants of the same trial
+            + query loss: from the belief at t tell the sparse reward at other instants of the same trial (of the same
+              episode where the live port may move between episodes: then it asks what is paid now, not what was)
 
 The readout is what the belief says in plain numbers: for each port its decoded position relative to the tool, in
 units of an action, and the reward expected there, by the query head. Actor and critics read it off, not learn it.
@@ -275,7 +276,7 @@ class RecurrentModel(nn.Module):
         asked = state.unsqueeze(1).expand(-1, queries.tool.shape[2], -1)
         logits = self.filter.query(torch.cat([asked, queries.tool[observed]], dim=-1)).squeeze(-1)
         error = F.binary_cross_entropy_with_logits(logits, queries.reward[observed], reduction="none")
-        weight = queries.weight[:, None].expand_as(observed)[observed]
+        weight = queries.weight[observed]
         return _mean(error, weight.unsqueeze(-1).expand_as(error))
 
 

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from meld_core import checkpoint
-from meld_core.batch import LearnerTrial, corrected, learner_trial, make_batch, relabel
+from meld_core.batch import LearnerTrial, learner_trial, make_batch
 from meld_core.belief_cache import BeliefCache
 from meld_core.config import Config, to_mapping
+from meld_core.hindsight import corrected, relabel
 from meld_core.latent_model import ACTIONS, make_latent_model
 from meld_core.metrics import RunningMean
 from meld_core.nets import Actor, Critics
 from meld_core.sac import actor_loss, critic_loss, critic_target, polyak, temperature_loss
 from meld_core.schedule import Schedule
+from meld_core.tasks import draw_later_live
 from meld_core.types import Trial, TrialId
 from meld_core.weights import Weights
 
@@ -153,7 +155,8 @@ class Learner:
         if self._rng.random() < self._config.learner.relabel:
             task = self._config.task
             port = int(self._rng.integers(trial.in_port.shape[1]))
-            trial = relabel(trial, port, task.horizon, task.episode_form == "end_on_success")
+            live = [port, *draw_later_live(port, task, self._rng)][: len(trial.episodes())]
+            trial = relabel(trial, live, task.horizon, task.episode_form == "end_on_success")
         return corrected(trial) if self._config.learner.corrections else trial
 
     def update_model(self) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +22,8 @@ _CELL = 0.005
 """Edge of a cell of the box-position grid [m]; a cell belongs to exactly one split."""
 _CELL_MARGIN = 0.0005
 """Positions stay this far inside their cell, so that splits are at least twice this apart [m]."""
+_SWITCHES = 3
+"""Stream of a task's seed that moves the live port; the simulation draws from streams 1 and 2."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,18 +40,43 @@ class Task:
     ports: tuple[tuple[float, float, float], ...]
     """Centre of each port's mouth in base_link [m]."""
     live: int
-    """Index of the live port: the hidden task."""
+    """Index of the port that is live in the first episode: the hidden task."""
+    later_live: tuple[int, ...] = ()
+    """Live port of each later episode; empty where `live` stays (`task.switch_probability` 0)."""
+
+    def live_in(self, episode: int) -> int:
+        """Index of the live port in an episode, counted from 0; after the last one that is told it stays."""
+        return live_port(self.live, self.later_live, episode)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Plain JSON types; `later_live` only where there is one."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return plain
+        return plain if self.later_live else {k: v for k, v in plain.items() if k != "later_live"}
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> Task:
         """Inverse of `to_json`."""
         lists = {"box_position": tuple(raw["box_position"]), "ports": tuple(tuple(p) for p in raw["ports"])}
-        return Task(**{**raw, **lists})
+        return Task(**{**raw, **lists, "later_live": tuple(raw.get("later_live", ()))})
+
+
+def live_port(live: int, later_live: Sequence[int], episode: int) -> int:
+    """Index of the live port in an episode, counted from 0; after the last one that is told it stays."""
+    return int(later_live[min(episode, len(later_live)) - 1]) if episode and later_live else int(live)
+
+
+def draw_later_live(live: int, config: TaskConfig, rng: np.random.Generator) -> tuple[int, ...]:
+    """Live port of each episode after the first: the law by which it moves, without notice.
+
+    Before every episode after the first it moves with probability `task.switch_probability`, to each other port
+    equally likely. Nothing is drawn, and () returned, where that is 0.
+    """
+    later: list[int] = []
+    for _ in range(config.episodes - 1 if config.switch_probability else 0):
+        moves = rng.random() < config.switch_probability
+        live = (live + int(rng.integers(1, config.ports))) % config.ports if moves else live
+        later.append(live)
+    return tuple(later)
 
 
 class TaskFamily(Protocol):
@@ -70,6 +97,8 @@ class InsertionTasks:
     """
 
     def __init__(self, config: TaskConfig) -> None:
+        if config.switch_probability and config.ports < 2:
+            raise ConfigError("task.switch_probability needs at least 2 ports to move between; set task.ports to 2")
         self._config = config
         self._cells = {split: self._cells_of(split) for split in SPLITS}
 
@@ -99,13 +128,16 @@ class InsertionTasks:
         live = int(rng.integers(config.ports))
         x, y, z = config.box_center
         center = (x + float(offset[0]), y + float(offset[1]), z)
-        return Task(
-            f"{config.name}-{split}-{seed}", split, seed, center, yaw, port_positions(config, center, yaw), live
-        )
+        later = draw_later_live(live, config, np.random.default_rng([SPLITS.index(split), seed, _SWITCHES]))
+        ports = port_positions(config, center, yaw)
+        return Task(f"{config.name}-{split}-{seed}", split, seed, center, yaw, ports, live, later)
 
     def split_hash(self) -> str:
         """sha256 of the config and the cells of each split."""
-        text = json.dumps([dataclasses.asdict(self._config), self._cells, _CELL, _CELL_MARGIN], sort_keys=True)
+        settings = dataclasses.asdict(self._config)
+        if not self._config.switch_probability:  # these tasks are those of a family that cannot switch at all
+            del settings["switch_probability"]
+        text = json.dumps([settings, self._cells, _CELL, _CELL_MARGIN], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

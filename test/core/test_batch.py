@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from meld_core.batch import (
-    corrected,
-    make_batch,
-    normalised_tool,
-    pad,
-    previous_actions,
-    relabel,
-    to_inputs,
-    view_pixels,
-)
+from meld_core.batch import make_batch, normalised_tool, pad, previous_actions, to_inputs, view_pixels
 from meld_core.belief_cache import Transitions
+from meld_core.hindsight import corrected, relabel
 
 from .learning import hand_made, tiny_config
 
@@ -146,8 +138,8 @@ def test_queries_are_instants_in_a_port_with_balanced_rewards() -> None:
     assert (asked_live | asked_dead).all()
     assert torch.equal(queries.reward, asked_live.float())
     assert asked_live.float().mean().item() == pytest.approx(0.5, abs=0.06)
-    assert queries.weight.tolist() == [1.0]
+    assert queries.weight.tolist() == [[1.0] * 4]
 
 
 def test_a_trial_that_touched_no_port_asks_nothing() -> None:
-    assert make_batch([hand_made([[0, 0]])], 3, np.random.default_rng(0), CPU).queries.weight.tolist() == [0.0]
+    assert make_batch([hand_made([[0, 0]])], 3, np.random.default_rng(0), CPU).queries.weight.tolist() == [[0.0] * 2]

@@ -29,7 +29,8 @@ _RAMP = 0.010
 class SimRobot:
     """One simulated arm and bench. The same calls give bit-identical states and pictures.
 
-    All randomness is drawn from the task's split and seed and the number of resets since `set_task`.
+    All randomness is drawn from the task's split and seed and the number of resets since `set_task`; every reset
+    begins another episode, and with it the live port may move.
     """
 
     def __init__(self, config: Config) -> None:
@@ -186,16 +187,20 @@ class SimRobot:
         return self._fine.render(data, [View(camera, size, group)])[0]
 
     def truth(self) -> dict[str, float]:
-        """What only the simulator knows: `success`, `shaped` (in [0, 1]) and `port` (entered by 3 mm, else -1)."""
+        """What only the simulator knows: `success`, `shaped` (in [0, 1]) and `port` (entered by 3 mm, else -1).
+
+        Where the live port may move between episodes: `live`, the one of this episode.
+        """
         task, config = self._current_task(), self._config.task
         tip = self._connected().site_xpos[self._tool]
         entered = [port for port in range(config.ports) if in_port(tip, task, port, config, _ENTERED)]
-        seat = in_port_frame(tip, task, task.live) + np.array([0.0, 0.0, config.depth])
+        seat = in_port_frame(tip, task, self._live()) + np.array([0.0, 0.0, config.depth])
         shaped = 1.0 - np.tanh(np.linalg.norm([seat[0], seat[1], max(seat[2], 0.0)]) / _SHAPED_SCALE)
         return {
             "success": float(self._seated()),
             "shaped": float(shaped),
             "port": float(entered[0]) if entered else -1.0,
+            **({"live": float(self._live())} if task.later_live else {}),
         }
 
     def close(self) -> None:
@@ -250,7 +255,11 @@ class SimRobot:
 
     def _seated(self) -> bool:
         task = self._current_task()
-        return bool(seated(self._connected().site_xpos[self._tool], task, task.live, self._config.task))
+        return bool(seated(self._connected().site_xpos[self._tool], task, self._live(), self._config.task))
+
+    def _live(self) -> int:
+        """The port that is live in the current episode; before the first reset the first episode's."""
+        return self._current_task().live_in(max(0, self._resets - 1))
 
     def _led_group(self) -> int:
         return LED_LIT_GROUP if self._seated() else LED_DARK_GROUP
