@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable
 
 from meld_core.agent import Agent
 from meld_core.config import Config
@@ -15,11 +16,22 @@ from meld_core.spool import Spool
 from meld_core.trainer import Trainer
 from meld_core.weights import Weights
 
+Watch = Callable[[int], bool]
+"""Told the control steps of the run after every trial and every round of updates; True ends the training for good."""
 
-def train_in_process(config: Config, folder: RunFolder, stop: threading.Event | None = None) -> bool:
+
+def train_in_process(
+    config: Config, folder: RunFolder, stop: threading.Event | None = None, watch: Watch | None = None
+) -> bool:
     """Run the schedule to its end, or until `stop` is set.
 
     Weights swap exactly where the schedule says, so that the trials are those that the ROS graph would give.
+
+    Args:
+        config: Of the run.
+        folder: Of the run.
+        stop: The trial or round of updates that is under way is the last one for now.
+        watch: Ends the training before its schedule does; the final weights are those of that moment.
 
     Returns:
         Whether the run is finished; if not, call again to go on.
@@ -36,12 +48,14 @@ def train_in_process(config: Config, folder: RunFolder, stop: threading.Event | 
                 if trainer.ready:
                     weights = trainer.train_next()
                     known |= {weights.trained_through_trial: weights} if weights else {}
-                    continue
-                plan = schedule.plan(trainer.next_to_collect)
-                if plan.needs_weights_through is not None:
-                    _load(agent, known[plan.needs_weights_through])
-                run_trial(bench, driver, plan)
-                _hand_over(spool, trainer)
+                else:
+                    plan = schedule.plan(trainer.next_to_collect)
+                    if plan.needs_weights_through is not None:
+                        _load(agent, known[plan.needs_weights_through])
+                    run_trial(bench, driver, plan)
+                    _hand_over(spool, trainer)
+                if watch is not None and watch(trainer.steps) and not trainer.finished:
+                    trainer.conclude()
             return trainer.finished
         finally:
             trainer.close()

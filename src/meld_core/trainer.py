@@ -19,6 +19,8 @@ from meld_core.types import Trial
 from meld_core.weights import Weights, save_weights, saved_weights
 
 _LOG = logging.getLogger(__name__)
+FACTS = "training.json"
+"""Written once the final weights are."""
 _KEPT = 2
 """Checkpoints kept: the newest, and one in case it is damaged."""
 
@@ -39,6 +41,7 @@ class Trainer:
         self._complete = {t.meta.id.counter for t in self._replay.trials if not t.meta.aborted}
         self._steps = self._replay.steps
         self._whole = True
+        self._concluded = (folder.path / FACTS).is_file()
         self._resume()
 
     def _resume(self) -> None:
@@ -61,9 +64,14 @@ class Trainer:
         return next(i for i in range(self._schedule.trials + 1) if i not in self._complete)
 
     @property
+    def steps(self) -> int:
+        """Executed actions of all trials of the run."""
+        return self._steps
+
+    @property
     def finished(self) -> bool:
-        """Whether every trial of the schedule was trained on."""
-        return self.next_trial >= self._schedule.trials
+        """Whether every trial of the schedule was trained on, or the run was concluded before."""
+        return self._concluded or self.next_trial >= self._schedule.trials
 
     @property
     def ready(self) -> bool:
@@ -119,10 +127,9 @@ class Trainer:
         if weights is not None:
             save_weights(self._folder.weights, weights)
             self._metrics.write("learner", trial=index, **means)
-        last = index == self._schedule.trials - 1
-        if last:
-            self._finish()
-        if last or (index + 1) % self._config.train.checkpoint_every == 0:
+        if index == self._schedule.trials - 1:
+            self.conclude()
+        elif (index + 1) % self._config.train.checkpoint_every == 0:
             self.save_checkpoint()
         return weights
 
@@ -137,11 +144,14 @@ class Trainer:
 
         return report
 
-    def _finish(self) -> None:
-        """The final weights are those of the last trial, never a selected peak."""
+    def conclude(self) -> None:
+        """End the training for good, here: the final weights are those of this moment, never a selected peak."""
         save_weights(self._folder.weights, self._learner.weights(), final=True)
         facts = {"first_learner_update_step": self._learner.first_update_step, "steps": self._steps}
-        write_atomic(self._folder.path / "training.json", json.dumps(facts).encode())
+        write_atomic(self._folder.path / FACTS, json.dumps(facts).encode())
+        self._concluded = True
+        if self._learner.trained_through >= 0:
+            self.save_checkpoint()
 
     def saved_weights(self) -> list[Weights]:
         """The versions that the run folder keeps, oldest first: what a resumed run goes on acting with."""
@@ -157,6 +167,6 @@ class Trainer:
 
     def close(self) -> None:
         """Keep what was learned, unless a round was broken off. Safe to call twice."""
-        if self._whole and self._learner.trained_through >= 0:
+        if self._whole and not self._concluded and self._learner.trained_through >= 0:
             self.save_checkpoint()
         self._metrics.close()
