@@ -15,6 +15,7 @@ from typing import Any
 from meld_core.config import Config
 from meld_core.files import write_atomic
 from meld_core.intervals import paired_difference, wilson
+from meld_core.readaptation import readaptation
 from meld_core.scoring import Evaluation
 
 SCHEMA = "meld_ros/certificate/1"
@@ -92,7 +93,8 @@ def make_certificate(
         "chance_first_attempt": 1.0 / config.task.ports,
         "episodes": evaluation.statistics(),
         "outcomes": _outcomes(evaluation),
-        "controls": {name: _control(evaluation, control, name) for name, control in (controls or {}).items()},
+        **_readaptation(evaluation, config),
+        "controls": {name: _control(evaluation, control, name, config) for name, control in (controls or {}).items()},
         "weights": _weights_of(evaluation),
         "first_learner_update_step": first_learner_update_step,
         "process_ids": {"evaluation": os.getpid(), **(process_ids or {})},
@@ -131,7 +133,13 @@ def _outcomes(evaluation: Evaluation) -> dict[str, dict[str, str]]:
     }
 
 
-def _control(ours: Evaluation, control: Evaluation, name: str) -> dict[str, Any]:
+def _readaptation(evaluation: Evaluation, config: Config) -> dict[str, Any]:
+    """`readaptation` where the live port may move between episodes: see `readaptation.readaptation`."""
+    moves = config.task.switch_probability > 0.0
+    return {"readaptation": readaptation(evaluation.scores, evaluation.episodes)} if moves else {}
+
+
+def _control(ours: Evaluation, control: Evaluation, name: str, config: Config) -> dict[str, Any]:
     if _tasks_of(ours) != _tasks_of(control) or ours.episodes != control.episodes:
         raise CertificateError(f"control '{name}' was evaluated on other tasks, so that nothing can be paired")
     return {
@@ -141,6 +149,7 @@ def _control(ours: Evaluation, control: Evaluation, name: str) -> dict[str, Any]
         "weights": _weights_of(control),
         "episodes": control.statistics(),
         "outcomes": _outcomes(control),
+        **_readaptation(control, config),
         "paired": {str(episode + 1): compare(ours, control, episode) for episode in range(ours.episodes)},
     }
 
@@ -196,6 +205,9 @@ def check_certificate(raw: Any, where: str) -> None:
     for label, part in {"": raw, **raw["controls"]}.items():
         for episode, numbers in part["episodes"].items():
             _check_episode(numbers, raw["trials"], f"{where}: {label} episode {episode}")
+        for name, numbers in part.get("readaptation", {}).items():
+            if name.startswith("within") and numbers["trials"]:
+                _check_episode(numbers, numbers["trials"], f"{where}: {label} re-adaptation {name}")
 
 
 def _check_episode(numbers: Mapping[str, Any], trials: int, where: str) -> None:

@@ -4,8 +4,9 @@ Every row holds `kind` and `time` [unix seconds]; what is unknown or not a numbe
 
 trial     One finished trial: `trial` (index), `steps` (total of the run so far), `source` (policy, script, random,
           human, mixed), per episode the lists `success`, `detected`, `first_attempt`, `steps_to_success` and
-          `episode_steps`, `weights_version`, `weights_age` [trials behind], `aborted` (reason or ""). All but
-          `steps` and `weights_age` come from `trial_summary(trial)`.
+          `episode_steps`, `weights_version`, `weights_age` [trials behind], `aborted` (reason or ""), and, where the
+          live port may move between episodes, `moved` per episode. All but `steps` and `weights_age` come from
+          `trial_summary(trial)`.
 learner   After a round of updates: `trial` (index it follows), `model_updates` and `ac_updates` (totals),
           `replay_ratio` [model updates per 100 steps], `weights_version`, then any number of `model/...`,
           `critic/...`, `actor/...`.

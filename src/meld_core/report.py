@@ -10,6 +10,7 @@ from typing import Any
 
 from meld_core.files import write_atomic
 from meld_core.plots import AGENTS, MEASURES
+from meld_core.readaptation import readaptation_lines
 
 EMBED_BYTES = 8_000_000
 """A larger video is linked instead of embedded."""
@@ -46,6 +47,7 @@ def write_report(path: Path, run: str, certificate: Mapping[str, Any], picture: 
         f"(chance {certificate['chance_first_attempt']:.2f}); no entry counts as failure. "
         "Belief cleared: the same weights, the belief forgotten between episodes. Untrained: the initial weights.</p>",
         *_comparison(certificate),
+        *_readaptation(certificate),
         "<h2>Learning curve</h2>",
         f'<img alt="learning curve" src="{_embedded(picture, "image/png")}">',
         *_video(path, video),
@@ -85,6 +87,26 @@ def _comparison(certificate: Mapping[str, Any]) -> Iterator[str]:
         "<p class=note>Differences of paired rates with Newcombe's 95 % interval (method 10) and McNemar's exact test. "
         "Better: this interval lies above 0 and the two Wilson intervals do not overlap.</p>"
     )
+
+
+def _readaptation(certificate: Mapping[str, Any]) -> Iterator[str]:
+    if "readaptation" not in certificate:
+        return
+    yield "<h2>After the live port has moved</h2>"
+    yield _table(_readaptation_rows(certificate))
+    yield (
+        "<p class=note>The live port may move between episodes, without notice. Within 2 episodes: of the changes that "
+        "left two episodes with one and the same live port. First attempts where the port stayed tell whether memory "
+        "was used; where it moved they tell that it was trusted.</p>"
+    )
+
+
+def _readaptation_rows(certificate: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    yield "agent", "what", "rate", "of"
+    parts = {"trained": certificate, **certificate["controls"]}
+    for name in (name for name in AGENTS if name in parts):
+        for line in readaptation_lines(parts[name]["readaptation"]):
+            yield AGENTS[name], *line
 
 
 def _comparison_rows(certificate: Mapping[str, Any]) -> Iterator[Sequence[str]]:

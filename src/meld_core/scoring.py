@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from meld_core.intervals import wilson
+from meld_core.tasks import live_port
 from meld_core.types import Source, Trial
 
 
@@ -33,6 +34,8 @@ class EpisodeScore:
     """Ports whose face the tip passed by at least 3 mm, each once, in order of first entry."""
     first_attempt: bool | None
     """Whether the first port entered was the live one; no entry is a failure. None without truth."""
+    moved: bool = False
+    """Whether the live port is another one than in the episode before."""
 
 
 MISSED = EpisodeScore(False, False, 0, None, (), False)
@@ -41,16 +44,28 @@ MISSED = EpisodeScore(False, False, 0, None, (), False)
 
 def score_trial(trial: Trial) -> tuple[EpisodeScore, ...]:
     """Score every episode that a trial holds, in order."""
-    return tuple(_score_episode(trial, rows) for rows in trial.episodes())
+    episodes = list(trial.episodes())
+    live = [live_in_episode(trial, rows) for rows in episodes]
+    before = [*live[:1], *live]
+    return tuple(
+        _score_episode(trial, rows, now, now != then) for rows, now, then in zip(episodes, live, before, strict=False)
+    )
 
 
-def _score_episode(trial: Trial, rows: slice) -> EpisodeScore:
+def live_in_episode(trial: Trial, rows: slice) -> int:
+    """The live port of the episode that begins at `rows.start`: by the simulator's truth, else by the task."""
+    if "live" in trial.truth:
+        return int(trial.truth["live"][rows.start])
+    task, episode = trial.meta.task, int(trial.rows["episode"][rows.start])
+    return live_port(task["live"], task.get("later_live", ()), episode)
+
+
+def _score_episode(trial: Trial, rows: slice, live: int, moved: bool) -> EpisodeScore:
     detected = trial.rows["success"][rows] & trial.rows["reward_valid"][rows]
     success = trial.truth["success"][rows] > 0.5 if "success" in trial.truth else detected
     steps = trial.rows["step"][rows]
     reached = np.flatnonzero(success)
     ports = ports_entered(trial, rows)
-    live = int(trial.meta.task["live"])
     return EpisodeScore(
         success=bool(reached.size),
         detected=bool(detected.any()),
@@ -58,6 +73,7 @@ def _score_episode(trial: Trial, rows: slice) -> EpisodeScore:
         steps_to_success=int(steps[reached[0]]) if reached.size else None,
         ports=ports,
         first_attempt=ports[:1] == (live,) if "port" in trial.truth else None,
+        moved=moved,
     )
 
 
@@ -82,6 +98,7 @@ def trial_summary(trial: Trial) -> dict[str, Any]:
         "episode_steps": [score.steps for score in scores],
         "weights_version": trial.meta.weights_version,
         "aborted": trial.meta.aborted,
+        **({"moved": [score.moved for score in scores]} if trial.meta.task.get("later_live") else {}),
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from meld_core.config import Config
-from meld_core.scoring import ports_entered
+from meld_core.scoring import live_in_episode, ports_entered
 from meld_core.types import Trial
 
 VIEW_SIZE = 256
@@ -124,7 +124,7 @@ def _captions(
     episode, step, reward = (trial.rows[name][row] for name in ("episode", "step", "reward"))
     yield f"{title}    episode {episode + 1}    step {step}    reward {reward:.0f}", _WHITE
     tried = ", ".join(str(port + 1) for port in ports_entered(trial, past)) or "none yet"
-    yield f"ports tried: {tried}    live port (hidden from the agent): {int(trial.meta.task['live']) + 1}", _GREY
+    yield f"ports tried: {tried}    live port (hidden from the agent): {live_in_episode(trial, past) + 1}", _GREY
     if success:
         yield "success", _GREEN
     elif last:

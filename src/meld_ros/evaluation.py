@@ -15,6 +15,7 @@ from meld_core.config import Config
 from meld_core.evaluate import FilmedTrials
 from meld_core.evaluate import evaluate as evaluate_weights
 from meld_core.metrics import read_rows
+from meld_core.readaptation import readaptation_lines
 from meld_core.run_folder import RunFolder
 from meld_core.types import Trial
 from meld_core.video import write_video
@@ -62,6 +63,8 @@ def run_evaluation(config: Config, weights: Weights, folder: RunFolder | None, c
         evaluation, config, command=line, first_learner_update_step=first_learner_update(*rows)
     )
     Console().print(result_table(certificate))
+    if "readaptation" in certificate:
+        Console().print(readaptation_table(certificate))
     if command.json:
         write_certificate(certificate, Path(command.json))
         print(f"certificate  {command.json}")
@@ -83,4 +86,13 @@ def result_table(certificate: Mapping[str, Any]) -> Table:
             f"{numbers['first_attempt_rate']:.3f}" if numbers["first_attempt_rate"] is not None else "-",
             "-" if steps is None else f"{steps:g}",
         )
+    return table
+
+
+def readaptation_table(certificate: Mapping[str, Any]) -> Table:
+    """How a certificate's agent went on after the live port had moved, and where it had stayed."""
+    found = certificate["readaptation"]
+    table = Table("after a change of the live port", "rate", "of", title=f"{found['changes']} changes")
+    for line in readaptation_lines(found):
+        table.add_row(*line)
     return table
