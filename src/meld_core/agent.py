@@ -8,8 +8,9 @@ from torch import nn
 
 from meld_core.batch import Inputs, model_image_size, normalised_tool, view_pixels
 from meld_core.config import Config
-from meld_core.latent_model import ACTIONS, State, make_latent_model
-from meld_core.nets import Actor
+from meld_core.latent_contract import ACTIONS, State
+from meld_core.latent_model import make_latent_model
+from meld_core.sac_nets import make_actor
 from meld_core.trial import RowFlags
 from meld_core.types import Observation
 from meld_core.weights import Weights
@@ -21,7 +22,7 @@ class ActingNets(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.filter = make_latent_model(config).filter
-        self.actor = Actor(self.filter.belief_size, config.sac.hidden, ACTIONS, config.sac.max_std)
+        self.actor = make_actor(self.filter.belief_size, config.sac)
 
 
 class Agent:
@@ -37,7 +38,7 @@ class Agent:
         self.weights_digest = ""
         self._episodes = config.task.episodes
         """Episodes per trial that the weights were trained with."""
-        self._noise = torch.Generator()
+        self._noise, self._greedy = torch.Generator(), False
         self._state: State = self._nets.filter.initial(1)
         self._belief: torch.Tensor | None = None
 
@@ -56,10 +57,11 @@ class Agent:
         self._episodes = int(weights.config["task"]["episodes"])
         self.forget()
 
-    def begin_trial(self, seed: int) -> None:
-        """A fresh belief and a fresh stream of exploration noise."""
+    def begin_trial(self, seed: int, greedy: bool = False) -> None:
+        """A fresh belief and a fresh stream of noise; a greedy agent's belief propagates means, not samples."""
         self.forget()
         self._noise.manual_seed(seed)
+        self._greedy = greedy
 
     def forget(self) -> None:
         """Back to the belief before any observation."""
@@ -72,9 +74,13 @@ class Agent:
         Raises:
             ValueError: where the image has another size than the config says.
         """
-        self._state, self._belief = self._nets.filter.update(
-            self._state, self._inputs(observation, flags, previous_action)
-        )
+        inputs = self._inputs(observation, flags, previous_action)
+        self._state, self._belief = self._nets.filter.update(self._state, inputs, self._draw_noise())
+
+    def _draw_noise(self) -> torch.Tensor | None:
+        """(1, noise_size) for a filter that samples its latent; None for any other, and when greedy."""
+        size = self._nets.filter.noise_size
+        return torch.randn(1, size, generator=self._noise) if size and not self._greedy else None
 
     def _inputs(self, observation: Observation, flags: RowFlags, previous_action: np.ndarray) -> Inputs:
         horizon, reward = self._config.task.horizon, observation.reward

@@ -96,7 +96,8 @@ class LearnerTrial:
 
     image: np.ndarray  # (N, h, w, 3) uint8
     tool: np.ndarray  # (N, 3)
-    reward: np.ndarray  # (N,) 0 where not valid
+    reward: np.ndarray  # (N,) 0 where not valid: what the filter is given
+    shaped: np.ndarray  # (N,) added in what critics, and the published model's reward decoder, are taught
     reward_valid: np.ndarray  # (N,)
     valid: np.ndarray  # (N,) the observation itself
     action: np.ndarray  # (N, A)
@@ -115,6 +116,11 @@ class LearnerTrial:
     def __len__(self) -> int:
         return len(self.tool)
 
+    @property
+    def target(self) -> np.ndarray:
+        """(N,) the reward that critics, and the published model's reward decoder, are taught."""
+        return self.reward + self.shaped
+
     def episodes(self) -> list[slice]:
         """Row ranges of the episodes, in order."""
         starts = np.flatnonzero(self.first_in_episode).tolist()
@@ -122,12 +128,13 @@ class LearnerTrial:
 
 
 def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
-    """Convert a recorded trial. With `reward.training=shaped` the shaped reward of the simulator replaces it."""
+    """Convert a recorded trial. With `reward.training=shaped` the simulator's shaped reward is added in the targets."""
     rows = trial.rows
     task = Task.from_json(trial.meta.task)
     reward = np.where(rows["reward_valid"], rows["reward"], 0.0).astype(np.float32)
+    shaped = np.zeros_like(reward)
     if config.reward.training == "shaped":
-        reward = reward + trial.truth["shaped"]
+        shaped = np.where(rows["first_in_episode"], 0.0, trial.truth["shaped"]).astype(np.float32)
     scripted = np.isin(rows["source"], [int(Source.SCRIPT), int(Source.HUMAN)])
     search, direct = _labels(trial, task, config)
     limits = (config.task.horizon, config.task.episodes)
@@ -136,6 +143,7 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
         image=view_pixels(rows["image"], config),
         tool=normalised_tool(rows["tool_position"], config),
         reward=reward,
+        shaped=shaped,
         reward_valid=rows["reward_valid"],
         valid=rows["valid"],
         action=rows["action"],
@@ -189,6 +197,7 @@ class TrialBatch:
     """Whole trials from `first_in_trial`, padded to the longest."""
 
     inputs: Inputs  # leading dims (B, L); losses count rows with `observed` 1
+    reward: Tensor  # (B, L) the target of the published model's reward decoder
     ports: Tensor  # (B, L, P * 3)
     queries: Queries
 
@@ -236,7 +245,8 @@ def make_batch(
     drawn = [_draw_queries(t, inputs.tool.shape[1], queries, rng) for t in trials]
     tools, rewards, weights = (torch.from_numpy(np.stack(a)).to(device) for a in zip(*drawn, strict=True))
     ports = torch.from_numpy(pad([t.ports for t in trials], inputs.tool.shape[1])).flatten(2).to(device)
-    return TrialBatch(inputs=inputs, ports=ports, queries=Queries(tools, rewards, weights))
+    reward = torch.from_numpy(pad([t.target for t in trials], inputs.tool.shape[1])).to(device)
+    return TrialBatch(inputs=inputs, reward=reward, ports=ports, queries=Queries(tools, rewards, weights))
 
 
 def _draw_queries(

@@ -5,15 +5,17 @@ Encoding is what costs; an update on cached beliefs is some fifty times cheaper.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from meld_core.batch import LearnerTrial, to_inputs
+from meld_core.batch import Inputs, LearnerTrial, to_inputs
 from meld_core.config import SacConfig
-from meld_core.latent_model import BeliefFilter
+from meld_core.latent_contract import BeliefFilter
 from meld_core.sac import BeliefBatch
 
 _CHUNK = 16
@@ -24,16 +26,18 @@ class Transitions:
     """n-step transitions of one trial, by row index.
 
     The decision rows of a trial are all rows with an action, in order; an episode boundary is crossed like any other
-    step, so that what episode 1 learns is valued by what it earns in episode 2. The reward of decision t is r_{t+1}.
+    step, so that what episode 1 learns is valued by what it earns in episode 2. The reward of decision t is r_{t+1},
+    or r_t with `reward_index` "own": what the published code does, which loses the last reward.
     """
 
-    def __init__(self, trial: LearnerTrial, discount: float, n_step: int) -> None:
+    def __init__(self, trial: LearnerTrial, discount: float, n_step: int, reward_index: str = "next") -> None:
         rows = len(trial)
         last_in_episode = np.append(trial.first_in_episode[1:], True)
         decisions = np.flatnonzero(~last_in_episode)
         count = len(decisions)
-        rewards = np.append(trial.reward[decisions + 1], np.zeros(n_step, np.float32))
-        usable = np.append((trial.reward_valid & trial.valid)[decisions + 1], np.ones(n_step, bool))
+        rewarded = decisions + 1 if reward_index == "next" else decisions
+        rewards = np.append(trial.target[rewarded], np.zeros(n_step, np.float32))
+        usable = np.append((trial.reward_valid & trial.valid)[rewarded], np.ones(n_step, bool))
         self.reward = np.zeros(count, np.float32)
         known = trial.valid[decisions].copy()
         for k in range(n_step):
@@ -48,6 +52,19 @@ class Transitions:
         self.known = known
 
 
+def _split(trial: LearnerTrial) -> list[LearnerTrial]:
+    """The episodes of a trial, as views; each ends as the trial does."""
+    starts = np.flatnonzero(trial.first_in_episode).tolist()
+    rows = [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(trial)], strict=True)]
+    whole = {f.name: getattr(trial, f.name) for f in dataclasses.fields(trial)}
+
+    def part(of: slice) -> LearnerTrial:
+        fields: dict[str, Any] = {k: v[of] if isinstance(v, np.ndarray) else v for k, v in whole.items()}
+        return LearnerTrial(**fields)
+
+    return [part(of) for of in rows]
+
+
 class BeliefCache:
     """Transitions between beliefs of a set of trials."""
 
@@ -60,8 +77,10 @@ class BeliefCache:
         device: torch.device,
     ) -> None:
         self._beliefs = _filter_all(belief_filter, trials, device)
+        if not sac.across_episodes:
+            trials = [episode for trial in trials for episode in _split(trial)]
         offsets = np.cumsum([0, *(len(t) for t in trials)])[:-1]
-        parts = [Transitions(t, sac.discount, sac.n_step) for t in trials]
+        parts = [Transitions(t, sac.discount, sac.n_step, sac.reward_index) for t in trials]
 
         def joined(arrays: Sequence[np.ndarray]) -> Tensor:
             chosen = [a[p.known] for a, p in zip(arrays, parts, strict=True)]
@@ -111,6 +130,13 @@ def _filter_all(belief_filter: BeliefFilter, trials: Sequence[LearnerTrial], dev
     beliefs: dict[int, Tensor] = {}
     for start in range(0, len(order), _CHUNK):
         chunk = order[start : start + _CHUNK]
-        unrolled = belief_filter.unroll(to_inputs([trials[i] for i in chunk], device))
+        inputs = to_inputs([trials[i] for i in chunk], device)
+        unrolled = belief_filter.unroll(inputs, _draw_noise(belief_filter, inputs))
         beliefs |= {i: unrolled[j, : len(trials[i])] for j, i in enumerate(chunk)}
     return torch.cat([beliefs[i] for i in range(len(trials))])
+
+
+def _draw_noise(belief_filter: BeliefFilter, inputs: Inputs) -> Tensor | None:
+    """(B, L, noise_size) for a filter that samples its latent, None for any other."""
+    size, observed = belief_filter.noise_size, inputs.observed
+    return torch.randn(*observed.shape, size, device=observed.device) if size else None

@@ -15,11 +15,12 @@ from typing import Any
 
 import yaml
 
+from meld_core.config_slac import SlacConfig
 from meld_core.config_storage import RollbackConfig, StorageConfig
 from meld_core.settings import ConfigError, Section, did_you_mean, flatten, from_mapping, setting, to_mapping
 
 __all__ = ["Config", "ConfigError", "Section", "did_you_mean", "flatten", "from_mapping", "load_config"]
-__all__ += ["setting", "to_mapping"]
+__all__ += ["SlacConfig", "setting", "to_mapping"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,10 +186,22 @@ class SacConfig(Section):
     hidden: int = setting(256, "Width of both hidden layers of actor and critics.", low=8, high=4096)
     critics: int = setting(2, "Critics in the ensemble; the target is the smallest.", low=1, high=16)
     discount: float = setting(0.95, "gamma, per control step.", low=0.0, high=1.0)
+    network: str = setting(
+        "layer_norm", "Layers of actor and critics; plain: ReLU as published.", choices=("layer_norm", "plain")
+    )
     n_step: int = setting(3, "Rewards summed before bootstrapping.", low=1, high=32)
+    reward_index: str = setting(
+        "next", "Reward of an action: the next row's, or, as published, its own row's.", choices=("next", "own")
+    )
+    across_episodes: bool = setting(True, "Value crosses the episode boundaries of a trial; off as published.")
     target_rate: float = setting(0.01, "Polyak rate tau of the target critics, per update.", low=0.0, high=1.0)
     initial_temperature: float = setting(0.002, "alpha at the start.", low=1e-6, high=10.0)
-    max_std: float = setting(0.25, "Largest spread of the policy before the squash.", low=0.011, high=10.0)
+    spread: str = setting(
+        "bounded",
+        "Spread of the policy: below `max_std`; clipped: log std in [-20, 2] as published.",
+        choices=("bounded", "clipped"),
+    )
+    max_std: float = setting(0.25, "Largest bounded spread of the policy before the squash.", low=0.011, high=10.0)
     target_entropy_per_action: float = setting(-1.5, "Target entropy divided by the action size.", unit="nats")
     entropy_backup: bool = setting(False, "Count the entropy of future actions in the critic target.")
     cloning_weight: float = setting(1.0, "Weight of behaviour cloning on demonstrations.", low=0.0)
@@ -210,7 +223,7 @@ class LearnerConfig(Section):
     )
     decay_until: float = setting(0.95, "... to `decay_to` at this one.", low=0.0, high=1.0)
     decay_to: float = setting(0.05, "Final share of the learning rates.", low=0.0, high=1.0)
-    grad_clip: float = setting(100.0, "Largest gradient norm.", low=0.0)
+    grad_clip: float = setting(100.0, "Largest gradient norm; 0 clips nothing.", low=0.0)
     batch_trials: int = setting(16, "Whole trials per model update.", low=1, high=512)
     batch_transitions: int = setting(256, "Transitions per actor-critic update.", low=1, high=8192)
     cache_trials: int = setting(160, "Trials in the belief cache.", low=1, high=10000)
@@ -274,6 +287,7 @@ class Config(Section):
     camera: CameraConfig = dataclasses.field(default_factory=CameraConfig)
     reward: RewardConfig = dataclasses.field(default_factory=RewardConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    slac: SlacConfig = dataclasses.field(default_factory=SlacConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     sac: SacConfig = dataclasses.field(default_factory=SacConfig)
     learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)

@@ -67,7 +67,7 @@ class Driver:
         self._script = ScriptedSearch(plan.task, self._config)
         self._noise = np.random.default_rng([plan.seed, int(plan.source)])
         self._script_noise = self._noise.uniform(0.0, self._config.train.script_noise)
-        self._agent.begin_trial(plan.seed)
+        self._agent.begin_trial(plan.seed, plan.greedy)
         self.trial_over, self.last_trial = False, None
 
     def _describe(self, plan: TrialPlan) -> TrialMeta:

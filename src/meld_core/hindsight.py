@@ -61,8 +61,9 @@ def relabel(trial: LearnerTrial, live: int | Sequence[int], horizon: int, end_on
     episodes = trial.episodes()
     ports = np.repeat(np.broadcast_to(live, len(episodes)), [rows.stop - rows.start for rows in episodes])
     reward = (trial.in_port[np.arange(len(trial)), ports] & ~trial.first_in_episode).astype(np.float32)
+    trial = dataclasses.replace(trial, reward=reward, shaped=np.zeros_like(reward))  # shaped for another port
     if not end_on_success:
-        return dataclasses.replace(trial, reward=reward)
+        return trial
     keep: list[np.ndarray] = []
     ends = trial.ends
     for rows in episodes:
@@ -74,7 +75,7 @@ def relabel(trial: LearnerTrial, live: int | Sequence[int], horizon: int, end_on
             ends = False
             break
         ends = is_last_episode and (len(hits) > 0 or trial.ends)
-    return take_rows(dataclasses.replace(trial, reward=reward, ends=ends), np.concatenate(keep))
+    return take_rows(dataclasses.replace(trial, ends=ends), np.concatenate(keep))
 
 
 def take_rows(trial: LearnerTrial, index: np.ndarray) -> LearnerTrial:

@@ -22,8 +22,6 @@ units of an action, and the reward expected there, by the query head. Actor and 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -31,43 +29,12 @@ from torch import Tensor, nn
 
 from meld_core.batch import TOOL, Inputs, Queries, TrialBatch, model_image_size
 from meld_core.config import Config, ConfigError, LossConfig, did_you_mean
+from meld_core.latent_contract import ACTIONS, Metrics, State
 from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, KeypointEncoder, gaussian_kl, mlp
+from meld_core.slac_model import SlacModel
 
-ACTIONS = 3
-"""Size of an action: tool displacement x, y, z."""
 FLAGS = 3
 """Reward is valid, first in episode, row was observed."""
-
-State = Mapping[str, Tensor]
-"""Recurrent state of a filter, each (B, ...)."""
-Metrics = dict[str, Tensor]
-
-
-class BeliefFilter(Protocol):
-    """The part of a latent model that runs on the robot."""
-
-    belief_size: int
-
-    def initial(self, batch: int) -> State:
-        """State before the first row of a trial."""
-
-    def update(self, state: State, inputs: Inputs) -> tuple[State, Tensor]:
-        """One step, inputs (B, ...) → the next state and the belief (B, D)."""
-
-    def unroll(self, inputs: Inputs) -> Tensor:
-        """Whole trials from `first_in_trial`, inputs (B, L, ...) → beliefs (B, L, D), the same as step by step."""
-
-
-class LatentModel(Protocol):
-    """A filter together with what trains it."""
-
-    filter: BeliefFilter
-
-    def predict(self, state: State, action: Tensor, first_in_episode: Tensor) -> tuple[Tensor, Tensor]:
-        """Prior over the next latent: mean and std (B, Z)."""
-
-    def loss(self, batch: TrialBatch, weights: LossConfig) -> tuple[Tensor, Metrics]:
-        """Negative ELBO averaged over observed rows, and its parts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +59,8 @@ def make_encoder(config: Config) -> nn.Module:
 
 class RecurrentFilter(nn.Module):
     """q(z_t | o_{<=t}, a_{<t}) with memory h_t and m_t."""
+
+    noise_size = 0
 
     def __init__(self, whole: Config) -> None:
         super().__init__()
@@ -118,15 +87,15 @@ class RecurrentFilter(nn.Module):
             "m": reference.new_full((batch, self.config.max_memory), -1.0),
         }
 
-    def update(self, state: State, inputs: Inputs) -> tuple[dict[str, Tensor], Tensor]:
-        """One step, inputs (B, ...) → the next state and the belief (B, D)."""
+    def update(self, state: State, inputs: Inputs, noise: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
+        """One step, inputs (B, ...) → the next state and the belief (B, D); nothing is sampled."""
         sequence = Inputs(**{f.name: getattr(inputs, f.name)[:, None] for f in dataclasses.fields(inputs)})
         filtered = self.filter(sequence, state)
         belief = self.belief(filtered, sequence)
         return {"h": filtered.h[:, 0], "m": filtered.m[:, 0]}, belief[:, 0]
 
-    def unroll(self, inputs: Inputs) -> Tensor:
-        """Whole trials, inputs (B, L, ...) → beliefs (B, L, D)."""
+    def unroll(self, inputs: Inputs, noise: Tensor | None = None) -> Tensor:
+        """Whole trials, inputs (B, L, ...) → beliefs (B, L, D); nothing is sampled."""
         return self.belief(self.filter(inputs, self.initial(len(inputs.image))), inputs)
 
     def filter(self, inputs: Inputs, state: State) -> Filtered:
@@ -285,10 +254,10 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum() / weight.sum().clamp(min=1e-8)
 
 
-LATENT_MODELS: dict[str, type[RecurrentModel]] = {"recurrent": RecurrentModel}
+LATENT_MODELS: dict[str, type[RecurrentModel | SlacModel]] = {"recurrent": RecurrentModel, "slac": SlacModel}
 
 
-def make_latent_model(config: Config) -> RecurrentModel:
+def make_latent_model(config: Config) -> RecurrentModel | SlacModel:
     """The latent model of a config, freshly initialised. Raises ConfigError on an unknown kind."""
     kind = config.model.kind
     if kind not in LATENT_MODELS:

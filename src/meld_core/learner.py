@@ -17,10 +17,11 @@ from meld_core.batch import LearnerTrial, learner_trial, make_batch
 from meld_core.belief_cache import BeliefCache
 from meld_core.config import Config, to_mapping
 from meld_core.hindsight import corrected, relabel
-from meld_core.latent_model import ACTIONS, make_latent_model
+from meld_core.latent_contract import ACTIONS
+from meld_core.latent_model import make_latent_model
 from meld_core.metrics import RunningMean
-from meld_core.nets import Actor, Critics
 from meld_core.sac import actor_loss, critic_loss, critic_target, polyak, temperature_loss
+from meld_core.sac_nets import make_actor, make_critics
 from meld_core.schedule import Schedule
 from meld_core.tasks import draw_later_live
 from meld_core.types import Trial, TrialId
@@ -46,8 +47,8 @@ class Networks(nn.Module):
         sac = config.sac
         self.model = make_latent_model(config)
         belief = self.model.filter.belief_size
-        self.actor = Actor(belief, sac.hidden, ACTIONS, sac.max_std)
-        self.critics = Critics(belief, ACTIONS, sac.hidden, sac.critics)
+        self.actor = make_actor(belief, sac)
+        self.critics = make_critics(belief, sac)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.average_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.tensor(float(np.log(sac.initial_temperature))))
@@ -200,7 +201,7 @@ class Learner:
         optimizer = self._optimizers[name]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if module is not None:
+        if module is not None and self._config.learner.grad_clip:
             nn.utils.clip_grad_norm_(module.parameters(), self._config.learner.grad_clip, foreach=True)
         optimizer.step()
 

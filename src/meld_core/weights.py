@@ -27,7 +27,9 @@ FINAL = "final.safetensors"
 _STORABLE = {
     torch.float32, torch.float64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
 }  # fmt: skip
-_SHAPING = ("model.", "sac.hidden", "sac.critics", "sac.max_std", "sim.views", "sim.image_size")
+_SHAPING = (
+    "model.", "sac.hidden", "sac.critics", "sac.max_std", "sac.network", "sac.spread", "sim.views", "sim.image_size",
+)  # fmt: skip
 _LOG = logging.getLogger(__name__)
 
 
@@ -129,8 +131,13 @@ def _read_meta(text: str) -> dict[str, Any]:
 
 
 def shaping_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Those settings of a config mapping that shape the networks, flat."""
-    return {name: value for name, value in flatten(config).items() if name.startswith(_SHAPING)}
+    """Those settings of a config mapping that shape the networks, flat.
+
+    A setting that it lacks came later and counts as its default, which changes nothing.
+    """
+    flat = flatten(to_mapping(Config())) | flatten(config)
+    shaping = (*_SHAPING, "slac.") if flat["model.kind"] == "slac" else _SHAPING
+    return {name: value for name, value in flat.items() if name.startswith(shaping)}
 
 
 def architecture_of(config: Mapping[str, Any]) -> str:

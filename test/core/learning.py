@@ -49,6 +49,7 @@ def hand_made(
         image=rng.integers(0, 256, (rows, 32, 16, 3), dtype=np.uint8),
         tool=rng.normal(size=(rows, 3)).astype(np.float32),
         reward=np.concatenate(rewards).astype(np.float32),
+        shaped=np.zeros(rows, np.float32),
         reward_valid=np.ones(rows, bool),
         valid=np.ones(rows, bool),
         action=action,

@@ -19,9 +19,11 @@ MESSAGES = ("builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "rcl_inter
 ALLOWED: dict[str, tuple[str, ...]] = {
     "numpy": ("meld_core/**", "meld_ros/conversions.py", "meld_ros/*_node.py", "meld_ros/robots/*"),
     "torch": (
-        "meld_core/agent.py", "meld_core/batch.py", "meld_core/belief_cache.py", "meld_core/checkpoint.py",
-        "meld_core/evaluation_workers.py", "meld_core/latent_model.py", "meld_core/learner.py", "meld_core/metrics.py",
-        "meld_core/nets.py", "meld_core/sac.py", "meld_core/weights.py",
+        "meld_core/agent.py", "meld_core/baselines/recurrent_ppo.py", "meld_core/baselines/rl2.py",
+        "meld_core/batch.py", "meld_core/belief_cache.py", "meld_core/checkpoint.py",
+        "meld_core/evaluation_workers.py", "meld_core/latent_contract.py", "meld_core/latent_model.py",
+        "meld_core/learner.py", "meld_core/metrics.py", "meld_core/nets.py", "meld_core/sac.py",
+        "meld_core/sac_nets.py", "meld_core/slac_model.py", "meld_core/slac_nets.py", "meld_core/weights.py",
     ),
     "safetensors": ("meld_core/tensor_file.py",),
     "yaml": ("meld_core/config.py",),
@@ -30,7 +32,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "mink": ("meld_core/sim/*", "meld_core/kinematics.py"),
     "mujoco_warp": ("meld_core/sim/*",),
     "warp": ("meld_core/sim/*",),
-    "gymnasium": ("meld_core/sim/*",),
+    "gymnasium": ("meld_core/sim/*", "meld_core/baselines/recurrent_ppo.py"),
+    "sb3_contrib": ("meld_core/baselines/recurrent_ppo.py",),
+    "stable_baselines3": ("meld_core/baselines/recurrent_ppo.py",),
     "matplotlib": ("meld_core/plots.py",),
     "PIL": ("meld_core/video.py",),
     "imageio_ffmpeg": ("meld_core/video.py",),
@@ -44,8 +48,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Every third-party package, and the files that may import it."""
 
-BLIND = ("agent", "belief_cache", "collector", "driver", "joiner", "latent_model", "learner", "nets", "rewards", "sac",
-         "schedule", "scripted_search", "weights")  # fmt: skip
+BLIND = ("agent", "belief_cache", "collector", "driver", "joiner", "latent_contract", "latent_model", "learner", "nets",
+         "rewards", "sac", "sac_nets", "slac_model", "slac_nets", "schedule", "scripted_search", "weights")  # fmt: skip
 """Modules of meld_core in which the simulator's knowledge has no name."""
 
 

@@ -18,8 +18,9 @@ class RowFilter:
     """Its belief is the row's tool position: identifiable, so that a mixed-up index cannot hide."""
 
     belief_size = 3
+    noise_size = 0
 
-    def unroll(self, inputs: Inputs) -> torch.Tensor:
+    def unroll(self, inputs: Inputs, noise: torch.Tensor | None = None) -> torch.Tensor:
         return inputs.tool
 
 

@@ -195,4 +195,4 @@ def test_readout_in_numbers() -> None:
 def test_unknown_model_is_named() -> None:
     with pytest.raises(ConfigError, match=r"unknown latent model 'recurent'.*did you mean 'recurrent'.*model\.kind"):
         make_latent_model(tiny_config("model.kind=recurent"))
-    assert set(LATENT_MODELS) == {"recurrent"}
+    assert set(LATENT_MODELS) == {"recurrent", "slac"}
