@@ -52,6 +52,7 @@ setup(
         "tyro>=0.9",
     ],
     extras_require={
+        "baselines": ["sb3-contrib>=2.8"],
         "ros": ["ros-rclpy", "ros-rmw-fastrtps-cpp", "ros-common-interfaces"],
         "test": [
             "colcon-bash",

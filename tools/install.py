@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("VENV", ROOT / ".venv"))
 PYTHON = VENV / "bin" / "python"
 TORCH_INDEX = os.environ.get("TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
-EXTRAS = "test,dev"
+EXTRAS = "baselines,test,dev"
 ROS_PYTHONS = ((3, 10), (3, 11), (3, 12), (3, 13))
 
 

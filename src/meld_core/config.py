@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from meld_core.config_rl2 import Rl2Config
 from meld_core.config_slac import SlacConfig
 from meld_core.config_storage import RollbackConfig, StorageConfig
 from meld_core.settings import ConfigError, Section, did_you_mean, flatten, from_mapping, setting, to_mapping
@@ -293,6 +294,7 @@ class Config(Section):
     learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    rl2: Rl2Config = dataclasses.field(default_factory=Rl2Config)
     storage: StorageConfig = dataclasses.field(default_factory=StorageConfig)
     rollback: RollbackConfig = dataclasses.field(default_factory=RollbackConfig)
 

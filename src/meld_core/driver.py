@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from meld_core.agent import Agent
 from meld_core.config import Config
 from meld_core.ledger import Event
 from meld_core.schedule import TrialPlan
@@ -32,6 +31,26 @@ class TrialSink(Protocol):
         """Write down what the trial itself does not hold."""
 
 
+class Acting(Protocol):
+    """Who chooses actions on what it observes: our agent, or a rival that it is compared with."""
+
+    weights_version: int
+    """-1 where it acts without weights of ours."""
+    weights_digest: str
+
+    def begin_trial(self, seed: int, greedy: bool) -> None:
+        """A new trial, with the seed of its noise: forget everything. Greedy: nothing is drawn at random."""
+
+    def forget(self) -> None:
+        """Forget what this trial has shown so far."""
+
+    def observe(self, observation: Observation, flags: RowFlags, previous_action: np.ndarray) -> None:
+        """Take in one row on arrival at o_t: see `Agent.observe`."""
+
+    def act(self, greedy: bool) -> np.ndarray:
+        """(A,) float32 in [-1, 1] for the newest row."""
+
+
 class Driver:
     """Runs trials for whoever brings observations.
 
@@ -39,7 +58,7 @@ class Driver:
     ticking, until `trial_over`.
     """
 
-    def __init__(self, config: Config, agent: Agent, sink: TrialSink, *, run: str, boot: str) -> None:
+    def __init__(self, config: Config, agent: Acting, sink: TrialSink, *, run: str, boot: str) -> None:
         self._config, self._agent, self._sink = config, agent, sink
         self._run, self._boot = run, boot
         self._clock = TrialClock(config.task)

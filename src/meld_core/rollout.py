@@ -67,6 +67,10 @@ class Bench:
         observation, extras = self._observe()
         return observation, verdict.executed, extras
 
+    def picture(self, camera: str, size: int) -> np.ndarray:
+        """One (size, size, 3) uint8 picture for people: see `SimRobot.picture`."""
+        return self._robot.picture(camera, size)
+
     def _observe(self) -> tuple[Observation, dict[str, float]]:
         self._state = state = self._robot.observe()
         frames = self._robot.views()

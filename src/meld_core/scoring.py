@@ -150,6 +150,43 @@ def episode_statistics(scores: Sequence[EpisodeScore], horizon: int) -> dict[str
     }
 
 
+def first_success(trial: Sequence[EpisodeScore]) -> tuple[int, int] | None:
+    """(episode, counted from 0; control steps since the trial began) of a trial's first success; None without one."""
+    before = 0
+    for episode, score in enumerate(trial):
+        if score.steps_to_success is not None:
+            return episode, before + score.steps_to_success
+        before += score.steps
+    return None
+
+
+def first_success_statistics(scores: Sequence[Sequence[EpisodeScore]], control_period: float) -> dict[str, Any]:
+    """When trials first succeeded: in which episode, and after how much robot time, resets not counted.
+
+    Args:
+        scores: [trial][episode].
+        control_period: Length of a step [s].
+
+    Returns:
+        `episodes`: trials per episode, counted from 1, and `never`; median and mean of steps and seconds over the
+        trials that did succeed, None where none did.
+    """
+    reached = [found for trial in scores if (found := first_success(trial)) is not None]
+    longest = max((len(trial) for trial in scores), default=0)
+    counts = {str(k + 1): sum(episode == k for episode, _ in reached) for k in range(longest)}
+    steps = [taken for _, taken in reached]
+    middle = statistics.median(steps) if steps else None
+    mean = statistics.fmean(steps) if steps else None
+    return {
+        "trials": len(scores),
+        "episodes": {**counts, "never": len(scores) - len(reached)},
+        "median_steps": middle,
+        "mean_steps": mean,
+        "median_seconds": None if middle is None else middle * control_period,
+        "mean_seconds": None if mean is None else mean * control_period,
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """Scores of one agent on a fixed set of tasks."""

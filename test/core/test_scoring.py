@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from scored_trials import told_trial, two_episodes
 
-from meld_core.scoring import EpisodeScore, Evaluation, episode_scores, episode_statistics, score_trial, trial_summary
+from meld_core.scoring import (
+    EpisodeScore,
+    Evaluation,
+    episode_scores,
+    episode_statistics,
+    first_success_statistics,
+    score_trial,
+    trial_summary,
+)
 from meld_core.types import Source
 
 NO, YES = False, True
@@ -106,3 +114,15 @@ def test_source_is_mixed_where_a_person_took_over() -> None:
     scripted = dataclasses.replace(trial, rows={**trial.rows, "source": np.full(7, Source.SCRIPT, np.uint8)})
     assert trial_summary(taken)["source"] == "mixed"
     assert trial_summary(scripted)["source"] == "script"
+
+
+def test_robot_time_to_the_first_success_counts_failed_episodes_before_it() -> None:
+    """2 steps; 3 failed steps and 1; never: median and mean of 2 and 4 steps, at a quarter of a second each."""
+    at_once = told_trial([[-1, 1, 1], [-1, 1]], [[NO, NO, YES], [NO, YES]])
+    later = told_trial([[-1, 0, 0, 0], [-1, 1]], [[NO, NO, NO, NO], [NO, YES]])
+    never = told_trial([[-1, 0], [-1, 0]], [[NO, NO], [NO, NO]])
+    found = first_success_statistics([score_trial(trial) for trial in (at_once, later, never)], 0.25)
+    assert found["episodes"] == {"1": 1, "2": 1, "never": 1}
+    assert (found["trials"], found["median_steps"], found["mean_steps"]) == (3, 3.0, 3.0)
+    assert (found["median_seconds"], found["mean_seconds"]) == (0.75, 0.75)
+    assert first_success_statistics([score_trial(never)], 0.25)["median_seconds"] is None
