@@ -13,7 +13,7 @@ from meld_core.latent_model import make_latent_model
 from meld_core.sac_nets import make_actor
 from meld_core.trial import RowFlags
 from meld_core.types import Observation
-from meld_core.weights import Weights
+from meld_core.weights import Weights, WeightsError
 
 
 class ActingNets(nn.Module):
@@ -52,10 +52,22 @@ class Agent:
             WeightsError: where they were built for another architecture.
         """
         weights.check_fits(self._config)
+        self._check_names(weights)
         self._nets.load_state_dict(weights.tensors)
         self.weights_version, self.weights_digest = weights.version, weights.digest
         self._episodes = int(weights.config["task"]["episodes"])
         self.forget()
+
+    def _check_names(self, weights: Weights) -> None:
+        """Torch would load what fits before it complains about the rest."""
+        ours = {name: tuple(tensor.shape) for name, tensor in self._nets.state_dict().items()}
+        theirs = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
+        if wrong := sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)):
+            name = wrong[0]
+            raise WeightsError(
+                f"weights version {weights.version} hold {theirs.get(name, 'nothing')} as '{name}', the agent needs "
+                f"{ours.get(name, 'nothing')}: built by another version of this program?"
+            )
 
     def begin_trial(self, seed: int, greedy: bool = False) -> None:
         """A fresh belief and a fresh stream of noise; a greedy agent's belief propagates means, not samples."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,15 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, FormatError) as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from None
     return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, json.loads(text)
+
+
+@contextlib.contextmanager
+def fits(path: Path) -> Iterator[None]:
+    """Turn what torch says about a checkpoint that does not fit into one sentence."""
+    try:
+        yield
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} does not fit this config: {' '.join(str(error).split())[:300]}") from None
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -70,6 +70,7 @@ class Collector:
         on_trial: Called with each trial that was closed, aborted ones included.
         boot: UUID (hex) of this process; another one is drawn after an aborted trial.
         clock: Steady seconds.
+        room: Why no episode may begin for want of room on the disk; "" where it may.
     """
 
     def __init__(
@@ -85,9 +86,11 @@ class Collector:
         on_trial: Callable[[Trial], None] | None = None,
         boot: str = "",
         clock: Callable[[], float] = time.monotonic,
+        room: Callable[[], str] = lambda: "",
     ) -> None:
         self._config, self._agent, self._sink, self._link, self._plans = config, agent, sink, link, plans
-        self._run, self._on_trial, self._clock = run, on_trial, clock
+        self._run, self._on_trial, self._clock, self._room = run, on_trial, clock, room
+        self._kept_weights = max(_WEIGHTS_KEPT, config.train.lead // config.learner.update_every + 3)
         self._realtime = config.robot.mode == "realtime"
         self._boot = boot or uuid.uuid4().hex
         self._driver = self._new_driver()
@@ -102,8 +105,14 @@ class Collector:
         self.phase = Phase.FINISHED
         self.aborted: list[str] = []
         """Reasons of aborted trials."""
+        self.dropped = 0
+        """Steps of episodes that were broken off."""
+        self.paused = ""
+        """Why no episode begins although everybody is ready."""
         self.steps = 0
         """Commands that were carried out."""
+        self.acts_through = -1
+        """Trial after which the acting weights were published; -1 without any."""
 
     def _new_driver(self) -> Driver:
         return Driver(self._config, self._agent, self._sink, run=self._run, boot=self._boot)
@@ -136,7 +145,7 @@ class Collector:
     def on_weights(self, weights: Weights) -> None:
         """New weights, which were checked to fit; kept until a trial needs them."""
         self._weights[weights.trained_through_trial] = weights
-        for old in sorted(self._weights)[:-_WEIGHTS_KEPT]:
+        for old in sorted(self._weights)[: -self._kept_weights]:
             del self._weights[old]
         self._proceed()
 
@@ -169,6 +178,9 @@ class Collector:
         """Call a few times a second: says again what got no answer, aborts a trial that cannot go on."""
         silence = self._clock() - self._heard
         gate = self._config.gate
+        if self.paused:
+            self._proceed()
+            return
         if self.phase is Phase.RUNNING:
             if self._held() and silence > gate.step_timeout:
                 assert self._report is not None
@@ -204,6 +216,10 @@ class Collector:
         return None if self.phase is Phase.FINISHED else self._key
 
     def _reset_when_ready(self) -> None:
+        self.paused = self._room()
+        if self.paused:
+            self._heard = self._clock()
+            return
         if self._key.episode == 0:
             if not self._load_weights():
                 self.phase = Phase.NEEDS_WEIGHTS
@@ -224,6 +240,7 @@ class Collector:
             return False
         if weights.version != self._agent.weights_version:
             self._agent.load(weights)
+        self.acts_through = weights.trained_through_trial
         return True
 
     def _take_step(self, report: GateReport) -> bool:
@@ -258,7 +275,7 @@ class Collector:
     def _abort(self, reason: str) -> None:
         """Keep the closed episodes and begin the same trial again, as another boot: ids are never used twice."""
         self.aborted.append(reason)
-        self._driver.abort(reason)
+        self.dropped += self._driver.abort(reason)
         self._end_trial()
         self._boot = uuid.uuid4().hex
         self._driver = self._new_driver()

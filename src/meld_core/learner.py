@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from meld_core.hindsight import corrected, relabel
 from meld_core.latent_contract import ACTIONS
 from meld_core.latent_model import make_latent_model
 from meld_core.metrics import RunningMean
-from meld_core.sac import actor_loss, critic_loss, critic_target, polyak, temperature_loss
+from meld_core.sac import actor_loss, critic_loss, critic_target, matmul_precision, polyak, temperature_loss
 from meld_core.sac_nets import make_actor, make_critics
 from meld_core.schedule import Schedule
 from meld_core.tasks import draw_later_live
@@ -79,6 +79,10 @@ class Learner:
         self.model_updates, self.ac_updates, self.steps = 0, 0, 0
         self.first_update_step = -1
         """Steps in the replay at the first update; -1 before it."""
+        self.updates_of_round = 0
+        """Optimizer steps that the newest round was to do."""
+        self.skipped = 0
+        """Those of them that were left out, because a gradient was not finite."""
 
     def _make_optimizers(self) -> dict[str, torch.optim.Adam]:
         nets, rates = self.networks, self._config.learner
@@ -104,18 +108,19 @@ class Learner:
         if self.first_update_step < 0:
             self.first_update_step = self.steps
         self._set_rates(self._schedule.progress(index))
+        self.updates_of_round, self.skipped = 0, 0
         means, total = RunningMean(), due.model_updates + due.ac_updates
         with self._own_randomness():
             for i in range(due.model_updates):
                 means.add(self.update_model())
                 _report(on_progress, i + 1, total)
             cache = self._fill_cache()
-            with _matmul_precision(self._config.learner.bf16):
+            with matmul_precision(self._config.learner.bf16):
                 for i in range(due.ac_updates):
                     means.add(self.update_actor_critic(cache, self._schedule.progress(index)))
                     _report(on_progress, due.model_updates + i + 1, total)
         self.version += 1
-        return means.take() | self._counters()
+        return {"skipped_updates": self.skipped} | means.take() | self._counters()
 
     def _counters(self) -> dict[str, float]:
         ratio = 100.0 * self.model_updates / max(1, self.steps)
@@ -123,8 +128,15 @@ class Learner:
         return counts | {"weights_version": self.version, "temperature": self.networks.log_temperature.exp().item()}
 
     def _take_trials(self, index: int) -> None:
-        """Convert trials up to `index` that were not seen before."""
+        """Convert trials up to `index` that were not seen before.
+
+        In lockstep the repetition of an aborted trial holds its very steps again: learning from both would count them
+        twice, and would make the result depend on when somebody pulled a plug.
+        """
+        repeats = self._config.robot.mode == "lockstep"
         for trial in self._replay.trials:
+            if repeats and trial.meta.aborted:
+                continue
             if trial.meta.id.counter <= index and trial.meta.id not in self._taken:
                 self._trials.append(learner_trial(trial, self._config))
                 self.steps += len(trial) - int(trial.rows["first_in_episode"].sum())
@@ -198,12 +210,19 @@ class Learner:
         return critic_metrics | actor_metrics
 
     def _step(self, name: str, loss: Tensor, module: nn.Module | None = None) -> None:
+        self.updates_of_round += 1
         optimizer = self._optimizers[name]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if module is not None and self._config.learner.grad_clip:
-            nn.utils.clip_grad_norm_(module.parameters(), self._config.learner.grad_clip, foreach=True)
-        optimizer.step()
+        if module is None:
+            size = loss.detach()
+        else:
+            limit = self._config.learner.grad_clip or float("inf")
+            size = nn.utils.clip_grad_norm_(module.parameters(), limit, foreach=True)
+        if bool(torch.isfinite(size)):
+            optimizer.step()
+        else:
+            self.skipped += 1
 
     def weights(self) -> Weights:
         """What the agent needs: belief filter and averaged actor."""
@@ -220,6 +239,25 @@ class Learner:
         counters = {name: getattr(self, name) for name in _COUNTERS}
         checkpoint.write(path, tensors, {"counters": counters, "rng": self._rng.bit_generator.state})
 
+    def finite(self) -> bool:
+        """Whether every number of every network is."""
+        return all(bool(torch.isfinite(tensor).all()) for tensor in self.networks.state_dict().values())
+
+    def restore(self, path: Path) -> None:
+        """Take networks and optimizers of an earlier `save`; counters and random states go on from here.
+
+        Raises:
+            CheckpointError: where the file is damaged or from another architecture.
+        """
+        tensors, _ = checkpoint.read(path)
+        with checkpoint.fits(path):
+            self._restore_networks(tensors)
+
+    def _restore_networks(self, tensors: Mapping[str, Tensor]) -> None:
+        self.networks.load_state_dict(checkpoint.under(tensors, "networks."))
+        for name, optimizer in self._optimizers.items():
+            checkpoint.restore_optimizer(optimizer, checkpoint.under(tensors, f"optimizers.{name}."))
+
     def load(self, path: Path) -> None:
         """Go on from `save`; trials come from the replay.
 
@@ -227,17 +265,11 @@ class Learner:
             CheckpointError: where the file is damaged or from another architecture.
         """
         tensors, meta = checkpoint.read(path)
-        try:
-            self.networks.load_state_dict(checkpoint.under(tensors, "networks."))
-            for name, optimizer in self._optimizers.items():
-                checkpoint.restore_optimizer(optimizer, checkpoint.under(tensors, f"optimizers.{name}."))
+        with checkpoint.fits(path):
+            self._restore_networks(tensors)
             self._torch_rng = tensors["torch_rng"]
             self._rng.bit_generator.state = meta["rng"]
             counters = {name: int(meta["counters"][name]) for name in _COUNTERS}
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise checkpoint.CheckpointError(
-                f"{path} does not fit this config: {' '.join(str(error).split())[:300]}"
-            ) from None
         self._trials, self._taken = [], set()
         self._take_trials(counters["trained_through"])
         for name, value in counters.items():
@@ -245,21 +277,6 @@ class Learner:
 
 
 _COUNTERS = ("trained_through", "version", "model_updates", "ac_updates", "steps", "first_update_step")
-
-
-@contextlib.contextmanager
-def _matmul_precision(bf16: bool) -> Iterator[None]:
-    """Round factors of matrix products to bf16 where the processor is faster at it; acting stays in fp32.
-
-    For actor-critic updates only: their sizes are fixed, whereas trials differ in length, and the library compiles and
-    keeps a kernel for every size that it meets.
-    """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if bf16 else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _device(name: str) -> torch.device:

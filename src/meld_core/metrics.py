@@ -11,7 +11,7 @@ learner   After a round of updates: `trial` (index it follows), `model_updates` 
           `replay_ratio` [model updates per 100 steps], `weights_version`, then any number of `model/...`,
           `critic/...`, `actor/...`.
 status    What the run is doing: `phase` (demonstrations, pretraining, training, evaluation, finished), `current`,
-          `total`.
+          `total`; or `note`: a sentence that is shown until another one comes.
 
 A resumed run appends. A trial that was redone after a crash has two rows; the later one counts (`read_rows`).
 """
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import math
 import os
 import time
@@ -35,6 +36,11 @@ __all__ += ["trial_summary", "wilson"]
 
 METRICS_FILE = "metrics.jsonl"
 Kind = Literal["trial", "learner", "status"]
+
+
+_LOG = logging.getLogger(__name__)
+_MOST_WAITING = 10_000_000
+"""Bytes of rows that are kept for a disk that is full."""
 
 
 class MetricsError(RuntimeError):
@@ -56,6 +62,7 @@ class MetricsWriter:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._file = _open_owned(folder / METRICS_FILE)
+        self._waiting = b""
         self._board = _open_board(folder / "tensorboard") if tensorboard else None
         self._steps = _last_steps(folder)
 
@@ -65,16 +72,30 @@ class MetricsWriter:
         Values are numbers, text, lists or mappings of them, NumPy or torch scalars.
         """
         row = {"kind": kind, "time": time.time(), **plain(values)}
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._file.flush()
+        self._append((json.dumps(row, allow_nan=False) + "\n").encode())
         if kind == "trial" and isinstance(row.get("steps"), int):
             self._steps = row["steps"]
         if self._board is not None and kind != "status":
-            for name, value in _scalars(kind, row):
-                self._board.add_scalar(name, value, self._steps)
+            try:
+                for name, value in _scalars(kind, row):
+                    self._board.add_scalar(name, value, self._steps)
+            except OSError as error:
+                _LOG.warning("no more TensorBoard files in this session: %s", error.strerror)
+                self._board = None
+
+    def _append(self, line: bytes) -> None:
+        """Rows that a full disk refuses wait in memory: they are no reason to stop."""
+        self._waiting += line
+        try:
+            self._waiting = self._waiting[os.write(self._file.fileno(), self._waiting) :]
+        except OSError as error:
+            _LOG.warning("cannot write %s: %s", METRICS_FILE, error.strerror)
+            self._waiting = self._waiting if len(self._waiting) < _MOST_WAITING else b""
 
     def close(self) -> None:
         """Release the file. Safe to call twice."""
+        if self._waiting and not self._file.closed:
+            self._append(b"")
         self._file.close()
         if self._board is not None:
             self._board.close()

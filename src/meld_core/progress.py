@@ -75,6 +75,8 @@ def line(now: Snapshot) -> str:
         *(f"{name} {value:.3g}" for name, value in list(now.losses.items())[:2]),
         f"weights {_version(now)}",
         f"left {duration(now.seconds_left)}",
+        *([f"{now.aborted} aborted"] if now.aborted else []),
+        *([now.note] if now.note else []),
     ]
     return "  ".join(parts)
 
@@ -97,6 +99,10 @@ def table(now: Snapshot) -> Table:
     grid.add_row("replay ratio", f"{_number(now.replay_ratio, '.3g')} model updates per 100 steps")
     grid.add_row("weights", _version(now))
     grid.add_row("time left", duration(now.seconds_left))
+    if now.aborted:
+        grid.add_row("aborted", f"{now.aborted} trials, begun again")
+    if now.note:
+        grid.add_row("[bold]note[/bold]", now.note)
     return grid
 
 

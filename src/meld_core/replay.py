@@ -44,6 +44,12 @@ class Replay:
     def __contains__(self, trial: TrialId) -> bool:
         return trial in self._by_id
 
+    def of(self, index: int) -> list[Trial]:
+        """The trials of this counter: aborted ones first, then the whole one."""
+        start = bisect.bisect_left(self.trials, index, key=lambda trial: trial.meta.id.counter)
+        end = bisect.bisect_right(self.trials, index, key=lambda trial: trial.meta.id.counter)
+        return self.trials[start:end]
+
     def ingest(self, data: bytes) -> Trial | None:
         """Store a trial that arrived as bytes; it is fsynced on return, and may be acknowledged.
 

@@ -36,6 +36,10 @@ class Snapshot:
     weights_version: int | None
     weights_age: int | None
     """[trials] that the acting weights are behind."""
+    note: str
+    """What a person should know, in a sentence: why the run pauses, that it was rolled back."""
+    aborted: int
+    """Trials that were broken off and begun again."""
     seconds_left: float | None
     """Until the end of training; during evaluation, until its end."""
 
@@ -57,6 +61,8 @@ class RunState:
         self._policy: dict[int, Mapping[str, Any]] = {}
         self._learner: Mapping[str, Any] = {}
         self._status: Mapping[str, Any] = {}
+        self._note = ""
+        self._aborted = 0
         self._trial_pace = Pace(PACE_WINDOW)
         self._phase_pace = Pace(PACE_WINDOW)
 
@@ -68,10 +74,13 @@ class RunState:
             elif row["kind"] == "learner":
                 self._learner = row
             elif row["kind"] == "status":
-                self._count_status(row)
+                self._note = str(row.get("note", self._note))
+                if "phase" in row:
+                    self._count_status(row)
 
     def _count_trial(self, row: Mapping[str, Any]) -> None:
         index = row["trial"]
+        self._aborted += bool(row.get("aborted"))
         self._trials[index] = row
         if row.get("source") == "policy":
             self._policy.pop(index, None)
@@ -105,6 +114,8 @@ class RunState:
             replay_ratio=self._learner.get("replay_ratio"),
             weights_version=newest.get("weights_version"),
             weights_age=newest.get("weights_age"),
+            note=self._note,
+            aborted=self._aborted,
             seconds_left=self._seconds_left(),
         )
 

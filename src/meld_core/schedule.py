@@ -84,6 +84,11 @@ class Schedule:
             return Round(learner.model_updates, learner.ac_updates)
         return None
 
+    def version_after(self, index: int) -> int:
+        """Version of the weights that there are once the updates after trial `index` are done; -1 for none."""
+        first = self.initial_trials - 1
+        return -1 if index < first else (index - first) // self._config.learner.update_every
+
     def progress(self, index: int) -> float:
         """Fraction of the run that is over once trial `index` is in, in [0, 1]."""
         return min(1.0, (index + 1) / self.trials)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from meld_core.agent import Agent
 from meld_core.config import Config
+from meld_core.disk_room import DiskRoom
 from meld_core.driver import Driver
 from meld_core.rollout import Bench, run_trial
 from meld_core.run_folder import RunFolder
@@ -16,6 +17,8 @@ from meld_core.spool import Spool
 from meld_core.trainer import Trainer
 from meld_core.weights import Weights
 
+_RETRY = 1.0
+"""Between two looks at a full disk [s]."""
 Watch = Callable[[int], bool]
 """Told the control steps of the run after every trial and every round of updates; True ends the training for good."""
 
@@ -38,7 +41,9 @@ def train_in_process(
     """
     schedule, stop = Schedule(config), stop or threading.Event()
     with folder.lock(), Bench(config) as bench:
-        trainer, spool, agent = Trainer(config, folder), Spool(folder.spool), Agent(config)
+        trainer, agent = Trainer(config, folder), Agent(config)
+        room = DiskRoom(folder.spool, config.storage)
+        spool, wait = Spool(folder.spool, room), _Wait(room, trainer, stop)
         driver = Driver(config, agent, spool, run=folder.name, boot=uuid.uuid4().hex)
         try:
             spool.recover()
@@ -46,19 +51,41 @@ def train_in_process(
             known = {weights.trained_through_trial: weights for weights in trainer.saved_weights()}
             while not trainer.finished and not stop.is_set():
                 if trainer.ready:
+                    wait.for_room()
                     weights = trainer.train_next()
                     known |= {weights.trained_through_trial: weights} if weights else {}
                 else:
                     plan = schedule.plan(trainer.next_to_collect)
                     if plan.needs_weights_through is not None:
                         _load(agent, known[plan.needs_weights_through])
-                    run_trial(bench, driver, plan)
+                    run_trial(bench, driver, plan, wait.for_room)
                     _hand_over(spool, trainer)
                 if watch is not None and watch(trainer.steps) and not trainer.finished:
                     trainer.conclude()
-            return trainer.finished
+        except _StopRequestedError:
+            driver.abort("stopped while the disk had no room")
         finally:
             trainer.close()
+        return trainer.finished
+
+
+class _StopRequestedError(Exception):
+    """Somebody asked to stop while the run was waiting for room on the disk."""
+
+
+class _Wait:
+    """Pauses while the disk has no room for what comes next."""
+
+    def __init__(self, room: DiskRoom, trainer: Trainer, stop: threading.Event) -> None:
+        self._room, self._trainer, self._stop = room, trainer, stop
+
+    def for_room(self) -> None:
+        """Return when there is room. Raises _StopRequestedError where nobody wants to wait any more."""
+        while sentence := self._room.shortage():
+            self._trainer.tell(sentence)
+            if self._stop.wait(_RETRY):
+                raise _StopRequestedError
+        self._trainer.tell("")
 
 
 def _load(agent: Agent, weights: Weights) -> None:

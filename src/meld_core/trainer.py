@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from meld_core.canary import Canary
 from meld_core.checkpoint import CheckpointError
 from meld_core.config import Config
-from meld_core.files import write_atomic
+from meld_core.disk_room import DiskRoom
+from meld_core.files import StorageError, write_atomic
 from meld_core.learner import Learner, Progress
 from meld_core.metrics import MetricsWriter, trial_summary
 from meld_core.replay import Replay
 from meld_core.run_folder import RunFolder
 from meld_core.schedule import Schedule
+from meld_core.success_guard import SuccessGuard
 from meld_core.types import Trial
-from meld_core.weights import Weights, save_weights, saved_weights
+from meld_core.weights import KEPT_VERSIONS, Weights, WeightsError, save_weights, saved_weights
 
 _LOG = logging.getLogger(__name__)
 FACTS = "training.json"
 """Written once the final weights are."""
 _KEPT = 2
-"""Checkpoints kept: the newest, and one in case it is damaged."""
+"""Checkpoints kept: the newest, and one in case it is damaged; besides those that may be gone back to."""
+_MOST_SKIPPED = 0.5
+"""A round that had to skip more than this share of its updates has diverged."""
+_RETRY = 1.0
+"""Between two tries to write on a full disk [s]."""
 
 
 class Trainer:
@@ -42,7 +51,17 @@ class Trainer:
         self._steps = self._replay.steps
         self._whole = True
         self._concluded = (folder.path / FACTS).is_file()
+        self._canary = Canary(config)
+        self._guard = SuccessGuard(config.rollback)
+        self._room = DiskRoom(folder.path, dataclasses.replace(config.storage, reserve=0.0))
+        self.remarks: list[str] = []
+        """What a person should know: roll-backs and refusals, one sentence each."""
+        self._note = ""
         self._resume()
+        for index in range(self.next_trial):
+            self._watch(index)
+        if self.next_trial >= self._schedule.trials and not self._concluded:
+            self.conclude()  # a crash came between the last checkpoint and the final weights
 
     def _resume(self) -> None:
         """Go on from the newest sound checkpoint; later trials are trained on again."""
@@ -78,6 +97,20 @@ class Trainer:
         """Whether `train_next` has a trial to go on with."""
         return not self.finished and self.next_trial in self._complete
 
+    def shortage(self) -> str:
+        """Why no round may begin: the disk has no room for what it gives. "" where it has."""
+        sentence = self._room.shortage()
+        self.tell(sentence)
+        return sentence
+
+    def tell(self, sentence: str) -> None:
+        """Show a sentence with the progress of the run, until another one comes; "" ends it."""
+        if sentence != self._note:
+            self._note = sentence
+            self._metrics.write("status", note=sentence)
+            if sentence:
+                _LOG.error(sentence)
+
     def ingest(self, data: bytes) -> Trial | None:
         """Store one trial; it is fsynced on return and may be acknowledged. None where it was known.
 
@@ -87,10 +120,10 @@ class Trainer:
         """
         trial = self._replay.ingest(data)
         if trial is not None:
-            self._note(trial)
+            self._record(trial)
         return trial
 
-    def _note(self, trial: Trial) -> None:
+    def _record(self, trial: Trial) -> None:
         if not trial.meta.aborted:
             self._complete.add(trial.meta.id.counter)
         self._steps = self._replay.steps
@@ -114,24 +147,103 @@ class Trainer:
                 of this object is written: a resumed run does the round again.
 
         Returns:
-            New weights, saved in the run folder, or None where no updates were due.
+            New weights, saved in the run folder, or None where no updates were due. Where success has fallen or the
+            learner has diverged, they are those of the last good checkpoint again, under a new version.
 
         Raises:
-            WeightsError: where training has diverged to NaN; nothing is saved.
+            WeightsError: where training has diverged before the first checkpoint; nothing is saved.
         """
         index = self.next_trial
         self._whole = False
         means = self._learner.train_after(index, self._report(index, between))
-        self._whole = True
-        weights = self._learner.weights() if means else None
+        fallen = self._watch(index)
+        weights = self._trusted(index, fallen) if means else None
         if weights is not None:
-            save_weights(self._folder.weights, weights)
+            self._store(lambda: save_weights(self._folder.weights, weights, keep=self._kept_versions), between)
             self._metrics.write("learner", trial=index, **means)
+        self._whole = True
         if index == self._schedule.trials - 1:
-            self.conclude()
-        elif (index + 1) % self._config.train.checkpoint_every == 0:
-            self.save_checkpoint()
+            self._store(self.conclude, between)
+        elif self._is_landmark(index):
+            self._store(self.save_checkpoint, between)
         return weights
+
+    @property
+    def _kept_versions(self) -> int:
+        """A policy that is `lead` trials ahead still needs the weights of then."""
+        return max(KEPT_VERSIONS, self._config.train.lead // self._config.learner.update_every + 3)
+
+    def _watch(self, index: int) -> str:
+        """Show trial `index` to the guard. Returns why to roll back after the round that it ends, or ""."""
+        for trial in self._replay.of(index):
+            self._guard.add(trial)
+        fallen = self._guard.verdict() if self._schedule.updates_after(index) else ""
+        if fallen:
+            self._guard.start_again(self._schedule.version_after(index))
+        return fallen
+
+    def _trusted(self, index: int, fallen: str) -> Weights:
+        """The learner's weights, or, where they cannot be trusted, those of the last good checkpoint."""
+        reason = fallen or self._divergence()
+        if not reason:
+            return self._learner.weights()
+        good = self._to_go_back_to(index, reason)
+        self._learner.restore(self._checkpoint(good))
+        weights = self._learner.weights()
+        self._canary.check(weights)
+        sentence = f"rolled back to the weights of trial {good} after trial {index}: {reason}"
+        self.remarks.append(sentence)
+        self._metrics.write("status", note=sentence, rolled_back_to=good, trial=index)
+        _LOG.error(sentence)
+        return weights
+
+    def _to_go_back_to(self, index: int, reason: str) -> int:
+        stored = sorted(int(path.stem) for path in self._folder.checkpoints.glob("*.safetensors"))
+        saved = [number for number in stored if number < index]
+        if not saved:
+            raise WeightsError(f"{reason}; there is no checkpoint yet to go back to: look at the learning rates")
+        good = self._good_landmark(index)
+        return max((number for number in saved if number <= good), default=saved[0])
+
+    def _divergence(self) -> str:
+        """Why the networks of the learner are no good, in a sentence; "" where they are."""
+        try:
+            if not self._learner.finite():
+                return "a network of the learner holds NaN or infinity"
+            self._canary.check(self._learner.weights())
+        except WeightsError as error:
+            return str(error)
+        skipped, updates = self._learner.skipped, self._learner.updates_of_round
+        if skipped > _MOST_SKIPPED * updates:
+            return f"{skipped} of {updates} updates had gradients that were not finite"
+        return ""
+
+    def _is_landmark(self, index: int) -> bool:
+        """Whether the checkpoint after this trial is one to go back to: a function of the index alone."""
+        return index == self._schedule.initial_trials - 1 or (index + 1) % self._config.train.checkpoint_every == 0
+
+    def _good_landmark(self, index: int) -> int:
+        """The newest landmark before `index`; once success is known, the newest one before it was at its best."""
+        best = self._guard.best_at
+        return self._newest_landmark(min(index - 1, best) if best >= 0 else index - 1)
+
+    def _newest_landmark(self, index: int) -> int:
+        first = self._schedule.initial_trials - 1
+        return next((i for i in range(index, first, -1) if self._is_landmark(i)), first)
+
+    def _store(self, write: Callable[[], object], between: Callable[[], None] | None) -> None:
+        """Write, however long the disk is full; `between` may raise to give up."""
+        while True:
+            try:
+                write()
+            except StorageError as error:
+                self.tell(f"{error}; paused until there is room, nothing is lost")
+            else:
+                self.tell("")
+                return
+            if between is not None:
+                between()
+            threading.Event().wait(_RETRY)
 
     def _report(self, index: int, between: Callable[[], None] | None) -> Progress:
         pretraining = index == self._schedule.initial_trials - 1
@@ -159,14 +271,23 @@ class Trainer:
 
     def save_checkpoint(self) -> Path:
         """Write the learner's full state; the two newest are kept."""
-        path = self._folder.checkpoints / f"{self._learner.trained_through:08d}.safetensors"
+        path = self._checkpoint(self._learner.trained_through)
         self._learner.save(path)
+        index = self._learner.trained_through + 1
+        needed = {self._checkpoint(i) for i in (self._good_landmark(index), self._newest_landmark(index - 1))}
         for old in sorted(self._folder.checkpoints.glob("*.safetensors"))[:-_KEPT]:
-            old.unlink(missing_ok=True)
+            if old not in needed:
+                old.unlink(missing_ok=True)
         return path
+
+    def _checkpoint(self, index: int) -> Path:
+        return self._folder.checkpoints / f"{index:08d}.safetensors"
 
     def close(self) -> None:
         """Keep what was learned, unless a round was broken off. Safe to call twice."""
         if self._whole and not self._concluded and self._learner.trained_through >= 0:
-            self.save_checkpoint()
+            try:
+                self.save_checkpoint()
+            except StorageError as error:
+                _LOG.error("%s; the rounds since the last checkpoint will be done again", error)
         self._metrics.close()

@@ -145,8 +145,8 @@ def architecture_of(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(shaping_settings(config), sort_keys=True).encode()).hexdigest()
 
 
-def save_weights(folder: Path, weights: Weights, *, final: bool = False) -> Path:
-    """Write `<version>.safetensors` (or `final.safetensors`) atomically; older versions than the newest five go.
+def save_weights(folder: Path, weights: Weights, *, final: bool = False, keep: int = KEPT_VERSIONS) -> Path:
+    """Write `<version>.safetensors` (or `final.safetensors`) atomically; older versions than the newest `keep` go.
 
     Raises:
         StorageError: where the disk refuses.
@@ -154,7 +154,7 @@ def save_weights(folder: Path, weights: Weights, *, final: bool = False) -> Path
     remove_temporary(make_folder(folder))
     path = folder / (FINAL if final else f"{weights.version:08d}.safetensors")
     write_atomic(path, weights.to_bytes())
-    for old in _versions(folder)[:-KEPT_VERSIONS]:
+    for old in _versions(folder)[:-keep]:
         old.unlink(missing_ok=True)
     sync_folder(folder)
     return path

@@ -20,6 +20,8 @@ LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 _ALL = tuple(field.name for field in dataclasses.fields(Config))
 
+_RESTARTS = 3
+
 # glibc gives every freed large tensor back to the kernel and faults it in again; these keep the pages.
 _KEEP_PAGES = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
@@ -50,6 +52,9 @@ class NodeSpec:
     orphan_signal: signal.Signals = signal.SIGKILL
     """What it gets when the supervisor itself is killed."""
     remappings: tuple[tuple[str, str], ...] = ()
+    restarts: int = 0
+    """How often in a run it is started again after it died. For nodes that handle data only: whoever commands or
+    carries out motion is started by a person."""
     only_with: str = ""
     """It takes part only where this setting is not empty."""
 
@@ -65,7 +70,7 @@ ROBOT = NodeSpec(
     stop_rank=1,
     orphan_signal=signal.SIGTERM,  # holds the arm still and parks it; never simply dropped
 )
-REWARD = NodeSpec(name="reward", sections=("reward",))
+REWARD = NodeSpec(name="reward", sections=("reward",), restarts=_RESTARTS)
 POLICY = NodeSpec(
     name="policy", sections=_ALL, parameters=("run_folder", "mode", "weights"), ends_graph=True, stop_rank=0
 )
@@ -76,6 +81,7 @@ TRAINER = NodeSpec(
     one_thread=False,
     stop_timeout=30.0,
     environment=_KEEP_PAGES,
+    restarts=_RESTARTS,
 )
 CAMERA = NodeSpec(
     name="camera", sections=("camera",), remappings=(("image", "camera/image"),), only_with="camera.device"
@@ -117,6 +123,7 @@ class Process:
     stop_rank: int
     stop_timeout: float
     orphan_signal: int
+    restarts: int
     command: tuple[str, ...]
     """Command line of the supervisor's rendering."""
 
@@ -157,6 +164,7 @@ def _render_node(spec: NodeSpec, mode: str, config: Config, options: Options, pa
         stop_rank=spec.stop_rank,
         stop_timeout=spec.stop_timeout,
         orphan_signal=spec.orphan_signal,
+        restarts=spec.restarts,
         command=(
             sys.executable,
             "-m",

@@ -21,13 +21,15 @@ from meld_core.announce import Announcement, GateReport
 from meld_core.chunks import Assembler
 from meld_core.collector import Collector, Phase
 from meld_core.config import Config, ConfigError, Section, setting
+from meld_core.disk_room import DiskRoom
 from meld_core.run_folder import RunFolder
 from meld_core.schedule import Schedule, TrialPlan, held_out_plans
 from meld_core.spool import Spool
 from meld_core.types import Trial
 from meld_core.weights import Weights, latest_weights, load_weights
+from meld_core.weights_gate import WeightsGate
 from meld_ros import conversions as ros
-from meld_ros.diagnostics import OK, WARN, Diagnostics
+from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from meld_ros.node_main import read_config, read_own, refuse_unknown, run_node
 from meld_ros.trial_sender import TrialSender
 
@@ -66,7 +68,10 @@ class PolicyNode(Node):
         self._image_size = (len(config.sim.views) * config.sim.image_size, config.sim.image_size)
         self._agent = Agent(config)
         self._diagnostics = Diagnostics(self)
-        self._spool = Spool(self._folder.spool if self._training else self._folder.path / "evaluation")
+        where = self._folder.spool if self._training else self._folder.path / "evaluation"
+        self._room = DiskRoom(where, config.storage)
+        self._spool = Spool(where, self._room)
+        self._gate = WeightsGate(config, self._folder.name)
         for sentence in self._spool.recover():
             self.get_logger().warning(sentence)
         self._sender = TrialSender(self, self._spool, self._diagnostics) if self._training else None
@@ -119,6 +124,7 @@ class PolicyNode(Node):
             run=self._folder.name,
             first=first,
             on_trial=self._on_trial,
+            room=self._room.shortage,
         )
         for weights in self._early_weights:
             self._collector.on_weights(weights)
@@ -177,14 +183,13 @@ class PolicyNode(Node):
             data = self._assembler.add(ros.bytes_from_msg(msg))
             if data is None:
                 return
-            weights = Weights.from_bytes(data)
-            weights.check_fits(self._config)
+            weights = self._gate.admit(data)
         except ValueError as error:
             self._diagnostics.refuse("weights", str(error))
             return
-        if weights.run != self._folder.name:
-            self._diagnostics.refuse("weights", f"weights of run '{weights.run}' came, this is '{self._folder.name}'")
-        elif self._collector is None:
+        if weights is None:
+            return
+        if self._collector is None:
             self._early_weights.append(weights)
         else:
             self._collector.on_weights(weights)
@@ -225,16 +230,27 @@ class PolicyNode(Node):
             reason, self._told = collector.aborted[self._told], self._told + 1
             self._diagnostics.refuse("trial", f"trial {collector.index} begins again: {reason}")
             self._tell(event="aborted", index=collector.index, reason=reason)
-        self._diagnostics.values = {
-            "trial": collector.index,
-            "weights version": self._agent.weights_version,
-            "steps": collector.steps,
-            "aborted trials": len(collector.aborted),
-            "last abort": collector.aborted[-1] if collector.aborted else "",
-        }
-        self._diagnostics.state(OK, collector.phase.value)
+        self._diagnostics.values = self._values(collector)
+        if collector.paused:
+            self._diagnostics.state(ERROR, collector.paused)
+        else:
+            self._diagnostics.state(OK, collector.phase.value)
         if not self._training and collector.phase is Phase.FINISHED:
             self.finished = True
+
+    def _values(self, collector: Collector) -> dict[str, Any]:
+        version = self._agent.weights_version
+        acts, seconds = version >= 0, self._gate.seconds_since(version)
+        return {
+            "trial": collector.index,
+            "weights version": version,
+            "policy age [trials]": collector.index - 1 - collector.acts_through if acts else "",
+            "policy age [s]": "" if seconds is None else f"{seconds:.1f}",
+            "steps": collector.steps,
+            "aborted trials": len(collector.aborted),
+            "dropped steps": collector.dropped,
+            "last abort": collector.aborted[-1] if collector.aborted else "",
+        }
 
     def close(self) -> None:
         """Closed episodes are on disk already; the open one is dropped."""

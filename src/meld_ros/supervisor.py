@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,6 +65,7 @@ class Supervisor:
             processes, environment, logs, quiet, say)  # fmt: skip
         self._children: list[_Child] = []
         self._selector = selectors.DefaultSelector()
+        self._restarts: Counter[str] = Counter()
         self._stop_requests = 0
         self._requests_before = 0
 
@@ -111,16 +112,37 @@ class Supervisor:
             self._pump()
             if self._stop_requests:
                 return Outcome(0, False, "stopped as asked")
-            for child in self._children:
-                if child.ended() and not (child.process.ends_graph and child.code == 0):
+            for child in list(self._children):
+                if child.ended() and not (child.process.ends_graph and child.code == 0) and not self._restarted(child):
                     return self._died(child)
             enders = [child for child in self._children if child.process.ends_graph]
             if enders and all(child.ended() for child in enders):
                 return Outcome(0, True, "finished")
 
-    def _died(self, child: _Child) -> Outcome:
+    def _restarted(self, child: _Child) -> bool:
+        """Start a node again that died, where it may be; never one that refused what a person gave it."""
+        name = child.process.name
+        times = self._restarts[name] + 1
+        if child.code in (0, 2) or times > child.process.restarts:
+            return False
+        self._restarts[name] = times
+        self._pump_all()
+        how = describe_exit(child.code)
+        self._say(f"node '{name}' {how}; started again ({times} of at most {child.process.restarts} times)")
+        child.kill_group()
+        if child.output in self._selector.get_map():
+            self._selector.unregister(child.output)
+        child.close()
+        self._children.remove(child)
+        self._start(child.process)
+        return True
+
+    def _pump_all(self) -> None:
         while self._pump(0.0):
-            pass  # what it printed last says why
+            pass
+
+    def _died(self, child: _Child) -> Outcome:
+        self._pump_all()  # what it printed last says why
         name, how = child.process.name, describe_exit(child.code)
         if self._quiet:
             for line in child.tail:
@@ -155,8 +177,7 @@ class Supervisor:
                 self._say(f"node '{child.process.name}' did not end in time and was killed")
             child.kill_group()
         self._await_end(self._children, _HURRY)
-        while self._pump(0.0):
-            pass
+        self._pump_all()
         for child in self._children:
             child.close()
 
@@ -184,7 +205,7 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which stops nodes in order
-            preexec_fn=lambda: _die_with(parent, last_signal),  # noqa: PLW1509 - started before any thread
+            preexec_fn=lambda: _die_with(parent, last_signal),  # noqa: PLW1509 - takes no lock: a thread may be alive
         )
         assert self._popen.stdout is not None
         self.output = self._popen.stdout

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import queue
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from meld_ros.trial_sender import Ack
 
 _WAIT = 0.2
 """Longest wait for a trial before the stop request is looked at again [s]."""
+
+_SEND_AGAIN = 5.0
+"""While no trial arrives, the newest weights are sent again after this, then after twice as long ... [s]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,8 @@ class TrainerNode(Node):
         self._queued: set[bytes] = set()
         self._ack = ros.publisher(self, ros.TRIALS_ACK)
         self._weights: Any = None
+        self._told, self._last_sent, self._patience = 0, time.monotonic(), _SEND_AGAIN
+        self._needed = config.train.lead // config.learner.update_every + 1
         ros.subscription(self, ros.TRIALS, self._on_trial)
         self._background = Background(self, "receive")
 
@@ -89,18 +95,35 @@ class TrainerNode(Node):
         self._acknowledge("", True, "")
         with contextlib.suppress(_StopRequestedError):
             while not STOPPING.is_set():
-                self._take_in(0.0 if self._trainer.ready else _WAIT)
-                if self._trainer.ready:
+                shortage = self._trainer.shortage()
+                due = self._trainer.ready and not shortage
+                self._take_in(0.0 if due else _WAIT)
+                if due:
                     self._train()
+                elif shortage:
+                    self._diagnostics.state(ERROR, shortage)
+                else:
+                    self._wait_for_trials()
 
     def _train(self) -> None:
         self._diagnostics.state(OK, f"training on trial {self._trainer.next_trial}")
         weights = self._trainer.train_next(self._between)
         if weights is not None:
             self._publish(weights)
+            self._patience = _SEND_AGAIN
+        while self._told < len(self._trainer.remarks):
+            self._diagnostics.refuse("weights of the learner", self._trainer.remarks[self._told])
+            self._told += 1
         if self._trainer.finished:
             self._acknowledge("", True, "")
+
+    def _wait_for_trials(self) -> None:
+        """Whoever waits for weights that were damaged on their way gets them again."""
         self._diagnostics.state(OK, "finished" if self._trainer.finished else "waiting for trials")
+        if time.monotonic() - self._last_sent > self._patience:
+            self._patience *= 2.0
+            for weights in self._trainer.saved_weights()[-self._needed :]:
+                self._publish(weights)
 
     def _between(self) -> None:
         """Between two updates: take in what has arrived; stop where asked to."""
@@ -142,6 +165,7 @@ class TrainerNode(Node):
         pieces = split_message(weights.to_bytes())
         if self._weights is None:
             self._weights = ros.publisher(self, ros.WEIGHTS, ros.weights_qos(len(pieces)))
+        self._last_sent = time.monotonic()
         for piece in pieces:
             self._weights.publish(ros.bytes_to_msg(piece))
         self._diagnostics.values = {"weights version": weights.version}

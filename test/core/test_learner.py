@@ -33,7 +33,7 @@ def observation(number: int, reward: float = 0.0, size: tuple[int, int] = (32, 1
     """Identifiable data: everything derives from `number`."""
     rng = np.random.default_rng(number)
     state = RobotState(
-        joints=rng.normal(size=6), velocities=np.zeros(6), tool_position=np.array([0.30, 0.01 * (number % 7), 0.07]),
+        joints=rng.normal(size=6), velocities=np.zeros(6), tool_position=np.array([0.30, 0.01 * (number % 7), 0.05]),
         tool_orientation=np.array([0.0, 0.0, 0.0, 1.0]), stamp=number,
     )  # fmt: skip
     image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -98,7 +98,7 @@ def test_driver_refuses_a_missing_executed_action() -> None:
 
 
 def test_an_aborted_trial_keeps_its_closed_episodes() -> None:
-    """Two ticks into episode 2: its two rows are dropped and counted, episode 1 stays."""
+    """Two ticks, one step, into episode 2: the step is dropped and counted, episode 1 stays."""
     config = tiny_config("train.demonstrations=0", "train.random_trials=1")
     driver = Driver(config, Agent(config), MemorySink(), run="r", boot="0" * 32)
     driver.begin_trial(Schedule(config).plan(0))
@@ -108,7 +108,7 @@ def test_an_aborted_trial_keeps_its_closed_episodes() -> None:
         action = driver.tick(observation(stamp, float(stamp == 3)), action)
     action = driver.tick(observation(10), None)
     driver.tick(observation(11), action)
-    assert driver.abort("the arm was stopped") == 2
+    assert driver.abort("the arm was stopped") == 1
     assert driver.trial_over
     assert driver.last_trial is not None
     assert len(driver.last_trial) == 3

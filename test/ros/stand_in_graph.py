@@ -52,6 +52,7 @@ def stand_in(name: str, code: str, **different: Any) -> Process:
         "stop_rank": 1,
         "stop_timeout": 5.0,
         "orphan_signal": signal.SIGKILL,
+        "restarts": 0,
     }
     return Process(**(fields | different), name=name, command=(sys.executable, "-c", PRELUDE + code))
 

@@ -159,9 +159,15 @@ def test_a_run_survives_death_and_ctrl_c_and_equals_one_in_process(
     pids = node_pids(running.run)
     assert set(pids) == {"camera_node", "policy_node", "reward_node", "robot_node", "trainer_node"}
     os.kill(pids["trainer_node"], signal.SIGKILL)
+    again = wait_for(lambda: node_pids(running.run).keys() >= pids.keys() and node_pids(running.run), "a new trainer")
+    assert {name: pid for name, pid in again.items() if name != "trainer_node"}.items() <= pids.items()
+    assert again["trainer_node"] != pids["trainer_node"]
+    running.wait_for_trials(running.trials() + 1)
+    os.kill(pids["policy_node"], signal.SIGKILL)
     code, output = running.end()
     assert code == 1
-    assert "node 'trainer' was killed by SIGKILL; everything else was stopped" in output
+    assert "node 'trainer' was killed by SIGKILL; started again (1 of at most 3 times)" in output
+    assert "node 'policy' was killed by SIGKILL; everything else was stopped" in output
     assert "go on with: meld train --run x --resume" in output
 
     before = running.trials()

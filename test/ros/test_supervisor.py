@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Graph:
 
     def pids(self) -> dict[str, int]:
         """Process ids of all nodes, once each is ready."""
-        wait_for(lambda: all("ready" in self.log(name) for name in self.names), "all nodes are ready")
+        wait_for(lambda: all(re.search(r"ready \d+\n", self.log(name)) for name in self.names), "all nodes are ready")
         return {name: int(re.findall(r"ready (\d+)", self.log(name))[0]) for name in self.names}
 
     def end(self) -> tuple[int, str, str]:
@@ -114,6 +115,33 @@ def test_says_which_node_died_and_stops_the_rest(graph: Callable[..., Graph]) ->
     assert "node 'trainer' was killed by SIGKILL; everything else was stopped" in out
     assert "asked to stop" in running.log("robot")
     assert not any(alive(pid) for pid in pids.values())
+
+
+def test_starts_a_data_node_again_as_often_as_allowed(graph: Callable[..., Graph]) -> None:
+    """Two deaths are mended, the third ends the graph; nobody else notices the first two."""
+    running = graph(ROBOT, TRAINER | {"code": "print('pid', os.getpid()); obey()", "restarts": 2}, POLICY)
+    pids = running.pids()
+
+    def started(times: int) -> list[str]:
+        found = re.findall(r"pid (\d+)\n", running.log("trainer"))
+        return found if len(found) == times else []
+
+    for times in (1, 2, 3):
+        newest = wait_for(partial(started, times), "a trainer")[-1]
+        assert alive(pids["robot"])
+        os.kill(int(newest), signal.SIGKILL)
+    code, out, err = running.end()
+    assert code == 1
+    assert "node 'trainer' was killed by SIGKILL; started again (2 of at most 2 times)" in err
+    assert "node 'trainer' was killed by SIGKILL; everything else was stopped" in out
+    assert running.log("robot").count("asked to stop") == 1
+
+
+def test_a_node_that_refused_what_it_was_given_is_not_started_again(graph: Callable[..., Graph]) -> None:
+    running = graph(POLICY, {"name": "trainer", "code": "ready(); sys.exit(2)", "restarts": 2})
+    code, _, err = running.end()
+    assert code == 2
+    assert "started again" not in err
 
 
 @pytest.mark.parametrize(("given", "expected"), [(3, 1), (2, 2), (0, 1)])
