@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import torch
 
 from meld_core.batch import LearnerTrial
 from meld_core.config import Config, load_config
@@ -17,6 +20,14 @@ TINY = [
     "learner.model_updates=1", "learner.ac_updates=2", "learner.update_every=2", "train.demonstrations=2",
     "train.trials=6", "task.horizon=5",
 ]  # fmt: skip
+
+
+def one_thread() -> Iterator[None]:
+    """Tiny networks only wait for other threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def tiny_config(*overrides: str) -> Config:
