@@ -79,11 +79,26 @@ class Data:
     """verify: move what is not sound into quarantine/, with the reason beside it. Nothing is deleted."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Measure."""
+
+    what: tyro.conf.Positional[Literal["durability"]]
+    """durability: kill -9 at random moments, resume, count what was lost."""
+    kills: int = 20
+    """durability: how often."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    json: str = ""
+    """Also write the figures to this file."""
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Launch, tyro.conf.subcommand("launch")]
     | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
 
@@ -109,7 +124,7 @@ def _is_for_people(error: Exception) -> bool:
     return ours and isinstance(error, ValueError | RuntimeError)
 
 
-def _run(command: Train | Eval | Launch | Data, line: str) -> int:
+def _run(command: Train | Eval | Launch | Data | Bench, line: str) -> int:
     from meld_ros import commands
 
     if isinstance(command, Train):
@@ -118,6 +133,8 @@ def _run(command: Train | Eval | Launch | Data, line: str) -> int:
         return commands.evaluate(command, line)
     if isinstance(command, Launch):
         return commands.launch(command)
+    if isinstance(command, Bench):
+        return commands.bench(command)
     return commands.verify(command)
 
 

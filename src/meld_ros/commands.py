@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from meld_ros.share import resolve_config
 
 if TYPE_CHECKING:
     from meld_core.weights import Weights
-    from meld_ros.cli import Data, Eval, Launch, Train
+    from meld_ros.cli import Bench, Data, Eval, Launch, Train
 
 
 def train(command: Train, line: str) -> int:
@@ -91,6 +92,14 @@ def launch(command: Launch) -> int:
     outcome = run_graph(processes, folder, quiet=False)
     print(f"meld: {outcome.reason}", file=sys.stderr)
     return outcome.code
+
+
+def bench(command: Bench) -> int:
+    """`meld bench`."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: a fork does not bear its threads
+    from meld_ros.durability import run_durability
+
+    return run_durability(command.kills, command.seed, command.json)
 
 
 def verify(command: Data) -> int:

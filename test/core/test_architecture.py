@@ -38,7 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "matplotlib": ("meld_core/plots.py",),
     "PIL": ("meld_core/video.py",),
     "imageio_ffmpeg": ("meld_core/video.py",),
-    "rich": ("meld_core/progress.py", "meld_ros/evaluation.py", "meld_ros/training.py"),
+    "rich": ("meld_core/progress.py", "meld_ros/durability.py", "meld_ros/evaluation.py", "meld_ros/training.py"),
     "tyro": ("meld_ros/cli.py",),
     "rclpy": NODES,
     **dict.fromkeys(MESSAGES, NODES),
