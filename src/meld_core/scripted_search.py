@@ -5,24 +5,19 @@ It knows where the ports are (taught poses) but neither which one is live nor an
 
 from __future__ import annotations
 
-import enum
-
 import numpy as np
 
 from meld_core.config import Config
 from meld_core.tasks import Task, in_port_frame, seated
 
-_HOVER = 0.012
-"""Travel between ports this high above the mouths [m]."""
-_ALIGNED = 0.0025
-"""Go down once the tip is laterally this close to the port's axis [m]."""
+_FUNNEL = ((0.0025, 0.005, 0.040), (-0.060, 0.004, 0.012))
+"""Height over the mouth to aim for, by lateral distance from the port's axis [m], linear in between.
+
+Without a step in it, and far below the seat on the axis, so that an imitator's small errors are undone, not held: with
+"stay up until aligned, then go down to the seat" it came to rest above the port, or a millimetre short of the seat.
+"""
 _FREE = 0.004
 """Above this height over the mouths the tip may move sideways [m]."""
-
-
-class _Phase(enum.Enum):
-    APPROACH = "approach"
-    RETREAT = "retreat"
 
 
 class ScriptedSearch:
@@ -52,11 +47,14 @@ class ScriptedSearch:
 
     def toward(self, tool_position: np.ndarray, port: int) -> np.ndarray:
         """Tool displacement (3,) float32 in [-1, 1] on the way into a port, up first from below the mouths."""
-        tool = np.asarray(tool_position, np.float64)
+        tool, mouth = np.asarray(tool_position, np.float64), np.asarray(self._task.ports[port])
         offset = in_port_frame(tool, self._task, port)
-        low_and_off = offset[2] < _FREE and np.abs(offset[:2]).max() > _ALIGNED + self._config.task.clearance
-        target = self._target(tool, _Phase.RETREAT if low_and_off else _Phase.APPROACH, port)
-        return np.clip((target - tool) / self._config.robot.step_size, -1.0, 1.0).astype(np.float32)
+        lateral = np.abs(offset[:2]).max()
+        move = mouth - tool
+        if lateral > self._config.task.clearance + 0.0025:  # outside this port: sideways only over the mouths
+            move[:2] *= np.clip(offset[2] / _FREE, 0.0, 1.0)
+        move[2] = np.interp(lateral, *_FUNNEL) - offset[2]
+        return np.clip(move / self._config.robot.step_size, -1.0, 1.0).astype(np.float32)
 
     def _first_untried(self) -> int:
         """From the middle of the row outwards; from the start again once every port was tried."""
@@ -65,11 +63,3 @@ class ScriptedSearch:
             self._tried.clear()
         middle = (len(ports) - 1) / 2
         return min((p for p in ports if p not in self._tried), key=lambda p: (abs(p - middle), p))
-
-    def _target(self, tool: np.ndarray, phase: _Phase, goal: int) -> np.ndarray:
-        mouth = np.asarray(self._task.ports[goal])
-        if phase is _Phase.RETREAT:
-            return np.array([tool[0], tool[1], mouth[2] + _HOVER])
-        aligned = np.abs(in_port_frame(tool, self._task, goal)[:2]).max() < _ALIGNED + 0.001
-        below = mouth[2] - self._config.task.depth - 0.004
-        return np.array([mouth[0], mouth[1], below if aligned else max(tool[2], mouth[2] + _FREE)])

@@ -81,6 +81,25 @@ def search(task: Task, start: np.ndarray, steps: int) -> list[int]:
     return visited
 
 
+@pytest.mark.parametrize(
+    ("offset", "expected"),
+    [
+        ((0.0, 0.0, 0.030), (0.0, 0.0, -1.0)),  # on the axis: down at full speed from any height ...
+        ((0.001, 0.0, -0.0091), (-0.05, 0.0, -1.0)),  # ... also 0.9 mm short of the seat
+        ((0.005, 0.0, 0.004), (-0.25, 0.0, 0.0)),  # 5 mm beside it, 4 mm above the mouth: sideways
+        ((0.003, 0.0, -0.0472), (-0.15, 0.0, 0.0)),  # 1/5 of the way from 2.5 to 5 mm: -60 + 64/5 mm = -47.2 mm
+        ((0.020, 0.0, -0.010), (0.0, 0.0, 0.871429)),  # in another hole: straight up, to 4 + 8 * 15/35 = 7.43 mm ...
+        ((0.020, 0.0, 0.002), (-0.5, 0.0, 0.271429)),  # ... and half as fast sideways 2 mm above the mouths
+    ],
+)
+def test_way_into_a_port(offset: tuple[float, float, float], expected: tuple[float, float, float]) -> None:
+    config = load_config()
+    task = dataclasses.replace(make_tasks(config.task).sample("train", 7), box_yaw=0.0)
+    tool = np.asarray(task.ports[1]) + np.asarray(offset)
+    way = ScriptedSearch(task, config).toward(tool, 1)
+    np.testing.assert_allclose(way, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("live", [0, 1, 2])
 @pytest.mark.parametrize("above", [0, 2])
 def test_search_goes_from_the_middle_outwards_wherever_it_starts(live: int, above: int) -> None:
