@@ -1,4 +1,5 @@
 # make train   meta-train in simulation, evaluate on held-out tasks (ARGS="--run NAME --set group.name=value" ...)
+# make demo    trained weights of the package adapt to unseen tasks in simulation: a table, a video, a picture
 # make test    every test; prints the count
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,9 +12,9 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 endif
 
-.PHONY: help train test test-ros check format build clean install
+.PHONY: help train demo demo-weights test test-ros check format build clean install
 help:
-	@echo "make train | test | check | format | build | test-ros | clean      (README.md, CONTRIBUTING.md)"
+	@echo "make train | demo | test | check | format | build | test-ros | clean      (README.md, CONTRIBUTING.md)"
 
 install:
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON) here; install Python 3.10 or newer, or say make PYTHON=/path/to/python3" >&2; exit 2; }
@@ -21,6 +22,13 @@ install:
 
 train: install
 	@$(BIN)/meld train $(ARGS)
+
+demo: install
+	@$(BIN)/meld demo $(ARGS)
+
+# Ship a run's final weights and certificate as the demo: make demo-weights RUN=runs/NAME
+demo-weights: install
+	@$(BIN)/python tools/demo_weights.py "$(RUN)"
 
 test: install
 	$(BIN)/python -m pytest -q test $(ARGS)

@@ -26,7 +26,7 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={"meld_core": ["py.typed"], "meld_ros": ["py.typed"]},
+    package_data={"meld_core": ["py.typed"], "meld_core.demo": ["*.json", "*.safetensors"], "meld_ros": ["py.typed"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

@@ -46,6 +46,10 @@ class TaskConfig(Section):
         (0.020, 0.025), "Box position varies by this much along x and y, either way.", unit="m", low=0.0, high=0.1
     )
     box_yaw_range: float = setting(0.15, "Box heading varies by this much, either way.", unit="rad", low=0.0, high=0.8)
+    box_beyond: tuple[float, float] = setting(
+        (0.0, 0.0), "Only box positions off by more than this along x or y (evaluation only).", unit="m", low=0.0
+    )
+    box_yaw_beyond: float = setting(0.0, "Only box headings beyond this (evaluation only).", unit="rad", low=0.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,7 @@ class SimConfig(Section):
     camera_jitter: float = setting(0.0, "Camera position varies per task by this much.", unit="m", low=0.0, high=0.05)
     light_jitter: float = setting(0.0, "Brightness varies per task by this fraction.", low=0.0, high=0.9)
     image_noise: float = setting(0.0, "Standard deviation of pixel noise, of 255.", low=0.0, high=64.0)
+    action_delay: int = setting(0, "The arm moves this many steps after its command.", unit="steps", low=0, high=8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -273,6 +278,7 @@ class EvalConfig(Section):
     greedy: bool = setting(True, "Act with the mean action on the mean belief.")
     clear_belief: bool = setting(False, "Forget the belief between episodes (control).")
     baselines: bool = setting(True, "Also evaluate the untrained agent and the cleared belief on the same tasks.")
+    beliefs: bool = setting(True, "Probe the beliefs of the evaluated trials, and show them in report and video.")
     video_trials: int = setting(6, "Held-out trials in the video.", low=0, high=100)
     processes: int = setting(2, "Worker processes; the result does not depend on it.", low=1, high=64)
 

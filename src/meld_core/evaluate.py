@@ -7,13 +7,17 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from meld_core.belief_study import BeliefStudy
 from meld_core.certificate import first_learner_update, make_certificate, write_certificate
 from meld_core.config import Config
 from meld_core.evaluation_workers import EvaluationError, Job, collect_in_processes
 from meld_core.metrics import read_rows
 from meld_core.plots import LEARNING_CURVE, plot_run
-from meld_core.report import write_report
+from meld_core.report import Shown, write_report
 from meld_core.run_folder import RunFolder
 from meld_core.schedule import held_out_plans
 from meld_core.scoring import EpisodeScore, Evaluation, score_trial
@@ -115,7 +119,8 @@ def evaluate_run(
     config = folder.open().read_config()
     weights = final_weights(folder)
     filmed = FilmedTrials(config.eval.video_trials)
-    evaluations = _evaluate_all(config, weights, filmed, on_progress, collect)
+    beliefs = BeliefStudy(config, weights) if config.eval.beliefs else None
+    evaluations = _evaluate_all(config, weights, Watchers(filmed, beliefs), on_progress, collect)
     trials = read_rows(folder.path, "trial")
     certificate = make_certificate(
         evaluations.pop("trained"),
@@ -126,10 +131,21 @@ def evaluate_run(
         first_learner_update_step=first_learner_update(trials, read_rows(folder.path, "learner")),
     )
     write_certificate(certificate, folder.certificate)
-    picture = plot_run(trials, certificate, folder.path / LEARNING_CURVE)
-    video = write_video(filmed.in_order(), folder.videos / "held_out", config) if config.eval.video_trials else None
-    write_report(folder.report, folder.name, certificate, picture, video)
+    _show(folder, certificate, filmed.in_order(), beliefs)
     return folder.certificate
+
+
+def _show(folder: RunFolder, certificate: Mapping[str, Any], filmed: list[Trial], beliefs: BeliefStudy | None) -> None:
+    """Write curve, belief pictures, video and report."""
+    config = folder.read_config()
+    pictures = {"curve": plot_run(read_rows(folder.path, "trial"), certificate, folder.path / LEARNING_CURVE)}
+    expected: list[np.ndarray | None] = []
+    if beliefs is not None:
+        pictures |= beliefs.draw(folder.path, filmed, folder.checkpoints)
+        expected = [beliefs.reader.trace(trial).expected for trial in filmed]
+    video = write_video(filmed, folder.videos / "held_out", config, expected) if filmed else None
+    probes = beliefs.probes() if beliefs is not None else None
+    write_report(folder.report, folder.name, certificate, Shown(pictures, video, probes))
 
 
 def final_weights(folder: RunFolder) -> Weights:
@@ -156,16 +172,37 @@ class FilmedTrials:
         return [self._trials[index] for index in sorted(self._trials)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Watchers:
+    """Who looks at the trials of an evaluation besides its scores."""
+
+    filmed: FilmedTrials
+    beliefs: BeliefStudy | None
+
+    def carried(self, index: int, trial: Trial) -> None:
+        """A trial of the trained agent."""
+        self.filmed(index, trial)
+        if self.beliefs is not None:
+            self.beliefs.carried(index, trial)
+
+    def cleared(self, index: int, trial: Trial) -> None:
+        """A trial of the trained agent whose belief is forgotten between episodes."""
+        if self.beliefs is not None:
+            self.beliefs.cleared(index, trial)
+
+
 def _evaluate_all(
-    config: Config, weights: Weights, filmed: FilmedTrials, on_progress: OnProgress | None, collect: str
+    config: Config, weights: Weights, watchers: Watchers, on_progress: OnProgress | None, collect: str
 ) -> dict[str, Evaluation]:
     """'trained' and, unless switched off, the controls: all on the same tasks."""
     settings = config.eval
-    candidates: dict[str, Candidate] = {"trained": Candidate(weights, settings.clear_belief, settings.greedy, filmed)}
+    candidates: dict[str, Candidate] = {
+        "trained": Candidate(weights, settings.clear_belief, settings.greedy, watchers.carried)
+    }
     if settings.baselines and not settings.clear_belief:
         # a greedy untrained actor stands almost still, which would be too easy to beat: it acts with samples
         candidates["untrained"] = Candidate(None, clear_belief=False, greedy=False)
-        candidates["belief_cleared"] = Candidate(weights, clear_belief=True, greedy=settings.greedy)
+        candidates["belief_cleared"] = Candidate(weights, True, settings.greedy, watchers.cleared)
     finished, total = itertools.count(1), len(candidates) * settings.trials
 
     def run(candidate: Candidate) -> Evaluation:

@@ -78,6 +78,30 @@ def paired_difference(ours: Sequence[bool], control: Sequence[bool], z: float = 
     )
 
 
+def independent_difference(
+    ours: tuple[int, int], other: tuple[int, int], z: float = Z95
+) -> tuple[float, tuple[float, float]]:
+    """Difference of two rates on different tasks, and its interval.
+
+    Newcombe's square-and-add interval (Statistics in Medicine 17, 1998, 873-890, method 10).
+
+    Args:
+        ours: (successes, trials).
+        other: (successes, trials), to be subtracted.
+        z: Quantile.
+
+    Raises:
+        ValueError: where nothing was tried.
+    """
+    if not ours[1] or not other[1]:
+        raise ValueError(f"a difference of rates needs trials on both sides, got {ours[1]} and {other[1]}")
+    rate, base = ours[0] / ours[1], other[0] / other[1]
+    (low, high), (base_low, base_high) = wilson(*ours, z), wilson(*other, z)
+    difference = rate - base
+    below, above = math.hypot(rate - low, base_high - base), math.hypot(high - rate, base - base_low)
+    return difference, (difference - below, difference + above)
+
+
 def _newcombe(both: int, only_ours: int, only_control: int, neither: int, z: float) -> tuple[float, float]:
     n = both + only_ours + only_control + neither
     ours, control = (both + only_ours) / n, (both + only_control) / n

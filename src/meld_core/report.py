@@ -3,59 +3,150 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from meld_core.belief_plots import READERS
 from meld_core.files import write_atomic
 from meld_core.plots import AGENTS, MEASURES
+from meld_core.probes import MOMENTS
 from meld_core.readaptation import readaptation_lines
 
 EMBED_BYTES = 8_000_000
 """A larger video is linked instead of embedded."""
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd }
-th { text-align: left; font-weight: 600 } td { font-variant-numeric: tabular-nums } img, video { max-width: 100% }
-code { overflow-wrap: anywhere } .note { color: #666 }
+:root { color-scheme: light } * { box-sizing: border-box }
+body { font: 15px/1.55 system-ui, "Segoe UI", sans-serif; max-width: 64rem; margin: 2.5rem auto; padding: 0 1.2rem;
+  color: #1d2430; background: #fff }
+h1 { font-size: 1.7rem; margin: 0 0 .3rem } h2 { font-size: 1.15rem; margin: 2.6rem 0 .6rem }
+table { border-collapse: collapse; margin: .8rem 0; width: 100%; font-size: 14px }
+th, td { padding: .32rem .7rem .32rem 0; border-bottom: 1px solid #e3e6eb; text-align: left; vertical-align: top }
+th { font-weight: 600; color: #566070 } td { font-variant-numeric: tabular-nums }
+img, video { max-width: 100%; display: block } video { width: 640px; background: #000; border-radius: 4px }
+td { overflow-wrap: anywhere } .note { color: #5c6675; max-width: 54rem; font-size: 13.5px }
+.lead { color: #5c6675; margin-top: 0 } .tiles { display: flex; gap: 1rem; margin: 1.4rem 0; flex-wrap: wrap }
+.tile { flex: 1 1 11rem; border: 1px solid #e3e6eb; border-radius: 6px; padding: .8rem 1rem }
+.tile b { display: block; font-size: 1.7rem; font-weight: 600; font-variant-numeric: tabular-nums }
+.tile span { color: #5c6675; font-size: 13px; display: block }
+.badge { background: #fff4d6; border: 1px solid #ecd9a0; border-radius: 4px; padding: 0 .45rem; font-size: 13px }
 """
 
 
-def write_report(path: Path, run: str, certificate: Mapping[str, Any], picture: Path, video: Path | None) -> None:
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What a report shows besides the certificate."""
+
+    pictures: Mapping[str, Path]
+    """PNG by name: curve, and where they were made probes, strips, reconstructions."""
+    video: Path | None = None
+    """Film of held-out trials."""
+    probes: Mapping[str, Any] | None = None
+    """See `belief_study.probes_of`."""
+
+
+def write_report(path: Path, run: str, certificate: Mapping[str, Any], shown: Shown) -> None:
     """Write the report of a run.
 
     Args:
         path: HTML file.
         run: Name of the run.
         certificate: Its held-out evaluation.
-        picture: PNG of its learning curve.
-        video: Film of held-out trials.
+        shown: Pictures, video and probes.
 
     Raises:
         StorageError: where the disk refuses.
     """
     where = "simulated" if certificate["simulated"] else "real"
+    badge = " <span class=badge>simulation</span>" if certificate["simulated"] else ""
     parts = [
-        f"<h1>{_text(run)}</h1>",
-        f"<p>{_text(certificate['task'])} with a {where} {_text(certificate['robot'])}: {certificate['trials']} "
-        f"held-out tasks, judged by the {_text(_judge(certificate))}.</p>",
+        f"<h1>{_text(run)}{badge}</h1>",
+        f"<p class=lead>{_text(certificate['task'])} with a {where} {_text(certificate['robot'])}: "
+        f"{certificate['trials']} held-out tasks, judged by the {_text(_judge(certificate))}.</p>",
+        *_tiles(certificate),
         "<h2>Held-out tasks</h2>",
         _table(_result_rows(certificate)),
         "<p class=note>Rates with 95 % Wilson intervals. First attempt: the first port entered was the live one "
         f"(chance {certificate['chance_first_attempt']:.2f}); no entry counts as failure. "
         "Belief cleared: the same weights, the belief forgotten between episodes. Untrained: the initial weights.</p>",
         *_comparison(certificate),
-        *_readaptation(certificate),
-        "<h2>Learning curve</h2>",
-        f'<img alt="learning curve" src="{_embedded(picture, "image/png")}">',
-        *_video(path, video),
+        "<h2>Learning curve, and the held-out tasks beside the controls</h2>",
+        _picture(shown.pictures["curve"], "learning curve and held-out rates"),
+        *_beliefs(shown),
+        *_video(path, shown.video),
         "<h2>Certificate</h2>",
         _table(_provenance(certificate)),
     ]
     page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(run)}</title><style>{_STYLE}</style><body>"
     write_atomic(path, (page + "\n".join(parts) + "</body></html>\n").encode())
+
+
+def _tiles(certificate: Mapping[str, Any]) -> Iterator[str]:
+    """The figures that matter most, large."""
+    yield "<div class=tiles>"
+    for episode, numbers in certificate["episodes"].items():
+        yield _tile(f"success, episode {episode}", numbers["rate"], numbers["wilson95"])
+        yield _tile(
+            f"first attempt, episode {episode}", numbers["first_attempt_rate"], numbers["first_attempt_wilson95"]
+        )
+    yield "</div>"
+
+
+def _tile(title: str, rate: float | None, interval: Sequence[float] | None) -> str:
+    if rate is None or interval is None:
+        return ""
+    span = f"95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
+    return f"<div class=tile><span>{title}</span><b>{rate:.2f}</b><span>{span}</span></div>"
+
+
+def _picture(path: Path, alt: str) -> str:
+    return f'<img alt="{_text(alt)}" src="{_embedded(path, "image/png")}">'
+
+
+def _beliefs(shown: Shown) -> Iterator[str]:
+    """Probe table, heat strips and reconstructions, as far as they were made."""
+    if shown.probes is not None:
+        yield "<h2>What the belief knows, and when</h2>"
+        yield _picture(shown.pictures["probes"], "linear probe of the live port along the trial")
+        yield _table(_probe_rows(shown.probes))
+        yield (
+            "<p class=note>A linear probe names the live port from the filter's state alone; it is fitted and scored "
+            f"on different tasks ({shown.probes['folds']} folds). Largest expected reward: nothing is fitted, the "
+            "belief's own prediction is asked at each port. Ideal observer: remembers which port was answered by which "
+            "reward. An answer is the first row in which the plug is seated in a port. At the end of an episode the "
+            "arm often stands in the live port, so that a probe may read its place; at the start of episode 2 it does "
+            "not. Reward hidden: the same trials filtered without any reward; that an episode ended early where the "
+            "arm was still tells a little.</p>"
+        )
+    if "strips" in shown.pictures:
+        yield "<h2>The reward that the belief expects in each port</h2>"
+        yield _picture(shown.pictures["strips"], "expected reward of each port, step by step")
+        yield (
+            "<p class=note>Dark 0, yellow 1. Circle: the plug was seated in this port and rewarded; cross: seated and "
+            "not rewarded. White line: the arm was reset; the belief is kept.</p>"
+        )
+    if "reconstructions" in shown.pictures:
+        yield "<h2>What the belief remembers of the views</h2>"
+        yield _picture(shown.pictures["reconstructions"], "views and what is decoded from the belief")
+
+
+def _probe_rows(probes: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    readers = [name for name in READERS if name in probes["readers"]]
+    yield ("moment", *[f"probe, {READERS[name]}" for name in readers], "largest expected reward", "ideal observer")
+    for moment, title in MOMENTS.items():
+        carried = probes["readers"]["carried"].get(moment)
+        if carried is None:
+            continue
+        found = [probes["readers"][name].get(moment) for name in readers]
+        cells = ["none" if row is None else _share(row["probe"]) for row in found]
+        yield title, *cells, _share(carried["own"]), f"{carried['ideal']:.2f}"
+
+
+def _share(rate: Mapping[str, Any] | None) -> str:
+    return "none" if rate is None else _rate(rate["rate"], rate["wilson95"])
 
 
 def _judge(certificate: Mapping[str, Any]) -> str:

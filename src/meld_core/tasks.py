@@ -99,13 +99,24 @@ class InsertionTasks:
     def __init__(self, config: TaskConfig) -> None:
         if config.switch_probability and config.ports < 2:
             raise ConfigError("task.switch_probability needs at least 2 ports to move between; set task.ports to 2")
+        if config.box_yaw_beyond > config.box_yaw_range:
+            raise ConfigError(
+                f"task.box_yaw_beyond {config.box_yaw_beyond} rad is wider than task.box_yaw_range "
+                f"{config.box_yaw_range} rad and leaves no heading"
+            )
         self._config = config
         self._cells = {split: self._cells_of(split) for split in SPLITS}
 
     def _cells_of(self, split: str) -> list[tuple[int, int]]:
         nx, ny = (max(1, round(2 * r / _CELL)) for r in self._config.box_range)
         wanted = {"validation": (0,), "held_out": (1,), "train": (2, 3, 4)}[split]
-        return [(i, j) for i in range(nx) for j in range(ny) if (i + 2 * j) % 5 in wanted]
+        return [(i, j) for i in range(nx) for j in range(ny) if (i + 2 * j) % 5 in wanted and self._is_beyond((i, j))]
+
+    def _is_beyond(self, cell: tuple[int, int]) -> bool:
+        """Whether no part of a cell lies within `task.box_beyond`."""
+        lows = [c * _CELL - r for c, r in zip(cell, self._config.box_range, strict=True)]
+        within = zip(lows, self._config.box_beyond, strict=True)
+        return not all(low < beyond - 1e-9 and low + _CELL > 1e-9 - beyond for low, beyond in within)
 
     def sample(self, split: str, seed: int) -> Task:
         """The task number `seed` of a split.
@@ -118,19 +129,25 @@ class InsertionTasks:
         cells, config = self._cells[split], self._config
         if not cells:
             raise ConfigError(
-                f"task.box_range {config.box_range} m leaves no cell for split '{split}'; 0.0125 is enough"
+                f"task.box_range {config.box_range} m leaves no cell for split '{split}' beyond task.box_beyond "
+                f"{config.box_beyond} m; 0.0125 m more than that is enough"
             )
         rng = np.random.default_rng([SPLITS.index(split), seed])
         cell = cells[rng.integers(len(cells))]
         inside = rng.uniform(_CELL_MARGIN, _CELL - _CELL_MARGIN, size=2)
         offset = [c * _CELL + d - r for c, d, r in zip(cell, inside, config.box_range, strict=True)]
-        yaw = float(rng.uniform(-config.box_yaw_range, config.box_yaw_range))
+        yaw = self._heading(float(rng.uniform(-config.box_yaw_range, config.box_yaw_range)))
         live = int(rng.integers(config.ports))
         x, y, z = config.box_center
         center = (x + float(offset[0]), y + float(offset[1]), z)
         later = draw_later_live(live, config, np.random.default_rng([SPLITS.index(split), seed, _SWITCHES]))
         ports = port_positions(config, center, yaw)
         return Task(f"{config.name}-{split}-{seed}", split, seed, center, yaw, ports, live, later)
+
+    def _heading(self, drawn: float) -> float:
+        """A heading drawn evenly from the whole range, moved beyond `task.box_yaw_beyond` [rad]."""
+        beyond, widest = self._config.box_yaw_beyond, self._config.box_yaw_range
+        return math.copysign(beyond + abs(drawn) * (1.0 - beyond / widest), drawn) if beyond else drawn
 
     def split_hash(self) -> str:
         """sha256 of the config and the cells of each split."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from meld_core.belief_strip import draw_strip
 from meld_core.config import Config
 from meld_core.scoring import live_in_episode, ports_entered
 from meld_core.types import Trial
@@ -28,13 +29,16 @@ _BLOCK = 16
 _WHITE, _GREY, _GREEN, _RED = (240, 240, 240), (150, 150, 150), (70, 200, 90), (220, 80, 70)
 
 
-def write_video(trials: Sequence[Trial], stem: Path, config: Config) -> Path:
+def write_video(
+    trials: Sequence[Trial], stem: Path, config: Config, expected: Sequence[np.ndarray | None] = ()
+) -> Path:
     """Film trials one after the other.
 
     Args:
         trials: Trials with policy images.
         stem: Path without suffix; .mp4 is added where `imageio_ffmpeg` is installed, else .gif.
         config: Names the views.
+        expected: Per trial the reward that its beliefs expect in each port, (N, P), for a strip below the views.
 
     Returns:
         Path of the film.
@@ -46,7 +50,9 @@ def write_video(trials: Sequence[Trial], stem: Path, config: Config) -> Path:
         raise ValueError("there are no trials to film; set eval.video_trials to 1 or more")
     stem.parent.mkdir(parents=True, exist_ok=True)
     titles = [f"task {i} of {len(trials)}" for i in range(1, len(trials) + 1)]
-    frames = (frame for trial, title in zip(trials, titles, strict=True) for frame in film(trial, title, config))
+    strips = expected or [None] * len(trials)
+    parts = zip(trials, titles, strips, strict=True)
+    frames = (frame for trial, title, strip in parts for frame in film(trial, title, config, strip))
     if importlib.util.find_spec("imageio_ffmpeg") is not None:
         return _write(frames, stem.with_suffix(".mp4"), _write_mp4)
     return _write(frames, stem.with_suffix(".gif"), _write_gif)
@@ -83,11 +89,15 @@ def _write_gif(frames: Iterator[np.ndarray], path: Path) -> None:
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 // RATE, loop=0)
 
 
-def film(trial: Trial, title: str, config: Config) -> Iterator[np.ndarray]:
+def film(trial: Trial, title: str, config: Config, expected: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """Frames of a trial, (H, W, 3) uint8, one per row and a pause after each episode."""
     for rows in trial.episodes():
         for row in range(rows.start, rows.stop):
             frame = _frame(trial, slice(rows.start, row + 1), row == rows.stop - 1, title, config)
+            if expected is not None:
+                longest = len(trial) + config.task.episodes
+                past = expected[: row + 1], trial.rows["first_in_episode"][: row + 1]
+                frame = np.concatenate([frame, draw_strip(*past, longest, frame.shape[1])])
             yield from [frame] * (PAUSE if row == rows.stop - 1 else 1)
 
 
@@ -122,7 +132,8 @@ def _captions(
 ) -> Iterator[tuple[str, tuple[int, int, int]]]:
     row = past.stop - 1
     episode, step, reward = (trial.rows[name][row] for name in ("episode", "step", "reward"))
-    yield f"{title}    episode {episode + 1}    step {step}    reward {reward:.0f}", _WHITE
+    where = "simulation    " if trial.meta.simulated else ""
+    yield f"{where}{title}    episode {episode + 1}    step {step}    reward {reward:.0f}", _WHITE
     tried = ", ".join(str(port + 1) for port in ports_entered(trial, past)) or "none yet"
     yield f"ports tried: {tried}    live port (hidden from the agent): {live_in_episode(trial, past) + 1}", _GREY
     if success:

@@ -29,6 +29,7 @@ _STORABLE = {
 }  # fmt: skip
 _SHAPING = (
     "model.", "sac.hidden", "sac.critics", "sac.max_std", "sac.network", "sac.spread", "sim.views", "sim.image_size",
+    "task.ports",
 )  # fmt: skip
 _LOG = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ class Eval:
     run: str = ""
     """Folder (or name) of a run: its newest weights."""
     weights: str = ""
-    """A weights file instead."""
+    """A weights file instead; `demo` for those of the package."""
     trials: int | None = None
     """Held-out tasks (default: eval.trials)."""
     task_seed: int | None = None
@@ -53,6 +53,52 @@ class Eval:
     """Also write the certificate to this file."""
     video: str = ""
     """Film some of the trials into this file (.mp4 or .gif)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Where weights break: the same weights on benches that they were not trained on, one change at a time."""
+
+    run: str = ""
+    """Folder (or name) of a run: its newest weights."""
+    weights: str = ""
+    """A weights file instead; `demo` for those of the package."""
+    trials: int = 60
+    """Held-out tasks per condition."""
+    set: Overrides = dataclasses.field(default_factory=list)
+    """Single settings, group.name=value."""
+    json: str = ""
+    """Also write the figures to this file."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What the belief knows, and when: a linear probe of the live port along the trial."""
+
+    run: str = ""
+    """Folder (or name) of a run: its newest weights."""
+    weights: str = ""
+    """A weights file instead; `demo` for those of the package."""
+    trials: int = 100
+    """Tasks to roll."""
+    split: Literal["train", "validation", "held_out"] = "validation"
+    """Tasks of this split."""
+    set: Overrides = dataclasses.field(default_factory=list)
+    """Single settings, group.name=value."""
+    json: str = ""
+    """Also write the figures to this file."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Watch trained weights adapt to unseen tasks in simulation: a table, a video and a picture."""
+
+    tasks: int = 12
+    """Held-out tasks."""
+    task_seed: int | None = None
+    """Seed of the first task (default: eval.task_seed)."""
+    folder: str = "runs/demo"
+    """Where video and picture go."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +142,9 @@ class Bench:
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Probe, tyro.conf.subcommand("probe")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Launch, tyro.conf.subcommand("launch")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
@@ -124,13 +173,19 @@ def _is_for_people(error: Exception) -> bool:
     return ours and isinstance(error, ValueError | RuntimeError)
 
 
-def _run(command: Train | Eval | Launch | Data | Bench, line: str) -> int:
+def _run(command: Command, line: str) -> int:
     from meld_ros import commands
 
     if isinstance(command, Train):
         return commands.train(command, line)
     if isinstance(command, Eval):
         return commands.evaluate(command, line)
+    if isinstance(command, Sweep):
+        return commands.sweep(command)
+    if isinstance(command, Probe):
+        return commands.probe(command)
+    if isinstance(command, Demo):
+        return commands.demo(command)
     if isinstance(command, Launch):
         return commands.launch(command)
     if isinstance(command, Bench):

@@ -15,7 +15,7 @@ from meld_ros.share import resolve_config
 
 if TYPE_CHECKING:
     from meld_core.weights import Weights
-    from meld_ros.cli import Bench, Data, Eval, Launch, Train
+    from meld_ros.cli import Bench, Data, Demo, Eval, Launch, Probe, Sweep, Train
 
 
 def train(command: Train, line: str) -> int:
@@ -54,12 +54,38 @@ def evaluate(command: Eval, line: str) -> int:
     """`meld eval`."""
     from meld_ros.evaluation import run_evaluation
 
+    return run_evaluation(*_chosen(command), command, line)
+
+
+def sweep(command: Sweep) -> int:
+    """`meld sweep`."""
+    from meld_ros.sweep import run_sweep_command
+
+    return run_sweep_command(*_chosen(command), command)
+
+
+def probe(command: Probe) -> int:
+    """`meld probe`."""
+    from meld_ros.probe import run_probe
+
+    return run_probe(*_chosen(command), command)
+
+
+def demo(command: Demo) -> int:
+    """`meld demo`."""
+    from meld_ros.demo import run_demo
+
+    return run_demo(command)
+
+
+def _chosen(command: Eval | Sweep | Probe) -> tuple[Config, Weights, RunFolder | None]:
+    """Config, weights and, where known, the run that a person named."""
     if bool(command.run) == bool(command.weights):
         raise ConfigError("say what to evaluate: either --run DIR or --weights FILE")
     config, weights, folder = _of_run(command.run) if command.run else _of_file(command.weights)
     config = _overridden(config, list(itertools.chain(*command.set)))
     weights.check_fits(config)
-    return run_evaluation(config, weights, folder, command, line)
+    return config, weights, folder
 
 
 def _of_run(name: str) -> tuple[Config, Weights, RunFolder]:
@@ -70,9 +96,10 @@ def _of_run(name: str) -> tuple[Config, Weights, RunFolder]:
 
 
 def _of_file(name: str) -> tuple[Config, Weights, None]:
+    from meld_core.demo import DEMO, demo_weights
     from meld_core.weights import load_weights
 
-    weights = load_weights(Path(name))
+    weights = demo_weights() if name == DEMO else load_weights(Path(name))
     return from_mapping(Config, weights.config), weights, None
 
 

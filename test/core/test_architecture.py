@@ -17,9 +17,10 @@ NODES = ("meld_ros/conversions.py", "meld_ros/diagnostics.py", "meld_ros/node_ma
 MESSAGES = ("builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs",
             "std_msgs", "std_srvs", "visualization_msgs")  # fmt: skip
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "numpy": ("meld_core/**", "meld_ros/conversions.py", "meld_ros/*_node.py", "meld_ros/robots/*"),
+    "numpy": ("meld_core/**", "meld_ros/conversions.py", "meld_ros/*_node.py", "meld_ros/robots/*", "meld_ros/demo.py"),
     "torch": (
         "meld_core/agent.py", "meld_core/baselines/recurrent_ppo.py", "meld_core/baselines/rl2.py",
+        "meld_core/beliefs.py",
         "meld_core/batch.py", "meld_core/belief_cache.py", "meld_core/checkpoint.py",
         "meld_core/evaluation_workers.py", "meld_core/latent_contract.py", "meld_core/latent_model.py",
         "meld_core/learner.py", "meld_core/metrics.py", "meld_core/nets.py", "meld_core/sac.py",
@@ -35,10 +36,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "gymnasium": ("meld_core/sim/*", "meld_core/baselines/recurrent_ppo.py"),
     "sb3_contrib": ("meld_core/baselines/recurrent_ppo.py",),
     "stable_baselines3": ("meld_core/baselines/recurrent_ppo.py",),
-    "matplotlib": ("meld_core/plots.py",),
-    "PIL": ("meld_core/video.py",),
+    "matplotlib": ("meld_core/plots.py", "meld_core/belief_plots.py", "meld_core/study_plots.py",
+                   "meld_core/sweep_plot.py"),
+    "PIL": ("meld_core/video.py", "meld_core/belief_strip.py", "meld_core/film_sheet.py"),
     "imageio_ffmpeg": ("meld_core/video.py",),
-    "rich": ("meld_core/progress.py", "meld_ros/durability.py", "meld_ros/evaluation.py", "meld_ros/training.py"),
+    "rich": (
+        "meld_core/progress.py", "meld_ros/demo.py", "meld_ros/durability.py", "meld_ros/evaluation.py",
+        "meld_ros/probe.py", "meld_ros/study.py", "meld_ros/sweep.py", "meld_ros/training.py",
+    ),
     "tyro": ("meld_ros/cli.py",),
     "rclpy": NODES,
     **dict.fromkeys(MESSAGES, NODES),

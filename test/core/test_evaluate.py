@@ -37,7 +37,7 @@ TRIALS = 40
 
 def make_config(**changes: object) -> Config:
     """A config of a short evaluation on one process."""
-    settings = {"trials": TRIALS, "task_seed": 1000, "video_trials": 2, "processes": 1, **changes}
+    settings = {"trials": TRIALS, "task_seed": 1000, "video_trials": 2, "processes": 1, "beliefs": False, **changes}
     return dataclasses.replace(Config(), eval=EvalConfig(**settings))  # type: ignore[arg-type]
 
 

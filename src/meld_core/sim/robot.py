@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 from typing import Any
 
@@ -44,6 +45,7 @@ class SimRobot:
         self._task: Task | None = None
         self._resets = 0
         self._rng = np.random.default_rng(0)
+        self._delayed: collections.deque[np.ndarray] = collections.deque()
         self._renderer: Renderer | None = None
         self._data: Any = None
         self._fine: Renderer | None = None
@@ -95,6 +97,7 @@ class SimRobot:
         data.mocap_pos[:], data.mocap_quat[:] = box
         data.qpos[:], data.ctrl[:] = joints, joints
         self._goal = joints
+        self._delayed.clear()
         self._stamp += self._period
         self._see()
 
@@ -133,8 +136,14 @@ class SimRobot:
         target = np.clip(wanted, self.limits.workspace_lower, self.limits.workspace_upper)
         back = np.clip((target - tip) / step, -1, 1)  # the way back from outside the workspace is a step, too
         command = np.where(target == wanted, command, back).astype(np.float32)
-        self._aim(tip + command.astype(np.float64) * step)
+        self._aim(tip + self._after_delay(command).astype(np.float64) * step)
         return command
+
+    def _after_delay(self, command: np.ndarray) -> np.ndarray:
+        """The command of `sim.action_delay` steps ago; none was given before an episode's first."""
+        self._delayed.append(command)
+        late = len(self._delayed) > self._config.sim.action_delay
+        return self._delayed.popleft() if late else np.zeros_like(command)
 
     def wait(self) -> None:
         """Simulate one control period: joint targets go from where they are to the goal by half a cosine.
@@ -156,6 +165,7 @@ class SimRobot:
     def hold(self) -> None:
         """Keep the current joint positions, torque on."""
         data = self._connected()
+        self._delayed.clear()
         self._goal = data.qpos.copy()
 
     def views(self) -> dict[str, Frame]:
