@@ -104,20 +104,23 @@ def test_two_episodes_of_three_steps_are_six_control_steps() -> None:
 def test_which_port_is_live_cannot_be_seen_before_a_reward(
     environment: InsertionTrialEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Equal actions, down into port 0, on two tasks that differ in the live port alone."""
+    """The same actions, with which the plug is seated in port 0, on two tasks that differ in the live port alone."""
     task = make_tasks(Config().task).sample("validation", 4)
-    way, seen, paid = ScriptedSearch(task, Config()), [], []
-    for live in (0, 1):
-        monkeypatch.setattr(environment, "_draw", lambda options, live=live: dataclasses.replace(task, live=live))
-        observations = [environment.reset()[0]]
-        for _ in range(4):
-            assert environment._bench._state is not None
-            observation, reward, *_ = environment.step(way.toward(environment._bench._state.tool_position, 0))
-            observations.append(observation)
-        seen.append(observations[:-1])
-        paid.append((reward, float(observation["reward"][0])))
-    assert paid == [(1.0, 1.0), (0.0, 0.0)]
-    for one, other in zip(*seen, strict=True):
+    monkeypatch.setattr(environment, "_draw", lambda options: dataclasses.replace(task, live=0))
+    way, seen, rewards, actions = ScriptedSearch(task, Config()), [environment.reset()[0]], [0.0], []
+    while not rewards[-1]:
+        assert environment._bench._state is not None
+        actions.append(way.toward(environment._bench._state.tool_position, 0))
+        observation, reward, *_ = environment.step(actions[-1])
+        seen.append(observation)
+        rewards.append(reward)
+    monkeypatch.setattr(environment, "_draw", lambda options: dataclasses.replace(task, live=1))
+    others = [environment.reset()[0]]
+    for action in actions:
+        observation, reward, *_ = environment.step(action)
+        others.append(observation)
+    assert (rewards[-1], seen[-1]["reward"], reward, others[-1]["reward"]) == (1, 1, 0, 0)
+    for one, other in zip(seen[:-1], others[:-1], strict=True):
         assert one.keys() == other.keys()
         assert all(np.array_equal(one[name], other[name]) for name in one)
 
