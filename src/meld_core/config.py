@@ -163,6 +163,7 @@ class ModelConfig(Section):
     readout: bool = setting(
         True, "Actor and critic also see where the belief says the ports are, and the reward it expects in each."
     )
+    observe_tool: bool = setting(True, "Tool position is part of the observation (off: pictures only).")
     observe_reward: bool = setting(True, "Reward is part of the observation (off: the SLAC control).")
 
 

@@ -116,22 +116,26 @@ class RecurrentFilter(nn.Module):
         features[observed] = self.encoder(inputs.image[observed])
         return features
 
+    def _tool(self, inputs: Inputs) -> Tensor:
+        """Tool position, (..., 3); zeros where it is not observed."""
+        return inputs.tool if self.config.observe_tool else torch.zeros_like(inputs.tool)
+
     def _new(self, features: Tensor, inputs: Inputs) -> Tensor:
         """x_t: (B, L, features + ...)."""
         seen = 1.0 if self.config.observe_reward else 0.0
         reward = (inputs.reward * inputs.reward_valid * (self.config.reward_scale * seen)).unsqueeze(-1)
         rewards = reward.expand(*reward.shape[:-1], self.config.reward_repeats)
         flags = torch.stack([inputs.reward_valid * seen, inputs.first_in_episode, inputs.observed], dim=-1)
-        tool = self.tool(inputs.tool) * inputs.observed.unsqueeze(-1)
+        tool = self.tool(self._tool(inputs)) * inputs.observed.unsqueeze(-1)
         return torch.cat([features, tool, rewards, flags, inputs.previous_action], dim=-1)
 
     def belief(self, filtered: Filtered, inputs: Inputs) -> Tensor:
         """b_t (B, L, D): the Gaussian's parameters, the memories, time, tool position; skip and readout."""
-        parts = [filtered.mean, filtered.std, filtered.h, filtered.m, inputs.time, inputs.tool]
+        parts = [filtered.mean, filtered.std, filtered.h, filtered.m, inputs.time, self._tool(inputs)]
         if self.config.skip:
             parts.append(filtered.features)
         if self.config.readout:
-            parts.append(self.readout(filtered, inputs.tool))
+            parts.append(self.readout(filtered, self._tool(inputs)))
         return torch.cat(parts, dim=-1)
 
     def readout(self, filtered: Filtered, tool: Tensor) -> Tensor:

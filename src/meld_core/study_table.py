@@ -16,6 +16,9 @@ from meld_core.settings import Section, setting
 AGENTS = ("ours", "untrained", "rl2", "search", "oracle")
 GROUPS = ("main", "ablation", "sweep")
 
+_SMOKE = ("eval.trials=3",)
+"""Settings of the miniature study, on top of config/smoke.yaml and of what all rows share."""
+
 FindFile = Callable[[str, str], Path]
 """(name, folder in config/) → config file."""
 
@@ -182,7 +185,14 @@ def _load(
     task = (also.task if also else "") or row.task or "insertion"
     files = [find("meld", ""), find("mujoco", "robots"), find(task, "tasks")]
     files += [find(name, "") for name in (row.config, "smoke" if smoke else "") if name]
-    overrides = [*study.common, *row.set, *(row.smoke_set if smoke else ()), f"train.seed={seed}", *extra]
+    overrides = [
+        *study.common,
+        *(_SMOKE if smoke else ()),
+        *row.set,
+        *(row.smoke_set if smoke else ()),
+        f"train.seed={seed}",
+        *extra,
+    ]
     if also is not None:
         overrides += [*also.set, *also.evaluate, *(also.smoke_set if smoke else ())]
     config = load_config(files, overrides)

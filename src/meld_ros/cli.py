@@ -101,6 +101,34 @@ class Demo:
     """Where video and picture go."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """Train and evaluate every row of a study (resumable), and write its page of results."""
+
+    name: tyro.conf.Positional[str]
+    """A file in config/studies: insertion."""
+    out: str = ""
+    """Folder of its runs (default: runs/study-NAME)."""
+    rows: str = ""
+    """Only these rows, separated by commas."""
+    seeds: str = ""
+    """Only these seeds, separated by commas."""
+    processes: int = 2
+    """Cells (row and seed) at a time, one thread each."""
+    cpu_hours: float = 12.0
+    """No further cell is started once the study has used this much CPU time."""
+    smoke: bool = False
+    """A miniature of every kind of row, in a minute; its page lies in the folder of its runs."""
+    report: bool = False
+    """Run nothing; score what is on disk and write the page."""
+    list_rows: bool = False
+    """Run nothing; list the rows and what is finished."""
+    docs: str = ""
+    """Folder of the page, its figures and pictures (default: docs)."""
+    keep_replay: bool = False
+    """Leave replay and checkpoints of finished cells; they take some hundred megabytes each."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Launch:
     """Start a graph of nodes as `ros2 launch meld_ros MODE.launch.py` would, where that is absent."""
@@ -145,6 +173,7 @@ Command = (
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Probe, tyro.conf.subcommand("probe")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Launch, tyro.conf.subcommand("launch")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
@@ -186,6 +215,8 @@ def _run(command: Command, line: str) -> int:
         return commands.probe(command)
     if isinstance(command, Demo):
         return commands.demo(command)
+    if isinstance(command, Study):
+        return commands.study(command, line)
     if isinstance(command, Launch):
         return commands.launch(command)
     if isinstance(command, Bench):

@@ -15,7 +15,7 @@ from meld_ros.share import resolve_config
 
 if TYPE_CHECKING:
     from meld_core.weights import Weights
-    from meld_ros.cli import Bench, Data, Demo, Eval, Launch, Probe, Sweep, Train
+    from meld_ros.cli import Bench, Data, Demo, Eval, Launch, Probe, Study, Sweep, Train
 
 
 def train(command: Train, line: str) -> int:
@@ -101,6 +101,13 @@ def _of_file(name: str) -> tuple[Config, Weights, None]:
 
     weights = demo_weights() if name == DEMO else load_weights(Path(name))
     return from_mapping(Config, weights.config), weights, None
+
+
+def study(command: Study, line: str) -> int:
+    """`meld study`."""
+    from meld_ros.study import run_study
+
+    return run_study(command, line)
 
 
 def launch(command: Launch) -> int:

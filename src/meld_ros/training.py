@@ -84,7 +84,7 @@ def _train_here(config: Config, folder: RunFolder, show: Callable[[], None]) -> 
     from meld_core.train import train_in_process
 
     show()
-    with _stop_requested() as stop:
+    with stop_requested() as stop:
         finished = train_in_process(config, folder, stop)
     return Outcome(0, True, "finished") if finished else Outcome(0, False, "stopped as asked")
 
@@ -106,7 +106,7 @@ def _evaluate(folder: RunFolder, line: str, ids: dict[str, int]) -> Outcome:
 
 
 @contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
+def stop_requested() -> Iterator[threading.Event]:
     """Set by Ctrl-C and SIGTERM: the trial that runs is finished first. A second one ends it at once."""
     stop = threading.Event()
 
