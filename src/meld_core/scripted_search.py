@@ -10,14 +10,14 @@ import numpy as np
 from meld_core.config import Config
 from meld_core.tasks import Task, in_port_frame, seated
 
-_FUNNEL = ((0.0025, 0.005, 0.040), (-0.060, 0.004, 0.012))
+_FUNNEL = ((0.0025, 0.005, 0.007), (-0.060, 0.004, 0.008))
 """Height over the mouth to aim for, by lateral distance from the port's axis [m], linear in between.
 
 Without a step in it, and far below the seat on the axis, so that an imitator's small errors are undone, not held: with
 "stay up until aligned, then go down to the seat" it came to rest above the port, or a millimetre short of the seat.
 """
-_FREE = 0.004
-"""Above this height over the mouths the tip may move sideways [m]."""
+_FREE = 0.002
+"""Sideways as long as the tip is less deep than this below the mouths [m], ever slower."""
 
 
 class ScriptedSearch:
@@ -52,7 +52,7 @@ class ScriptedSearch:
         lateral = np.abs(offset[:2]).max()
         move = mouth - tool
         if lateral > self._config.task.clearance + 0.0025:  # outside this port: sideways only over the mouths
-            move[:2] *= np.clip(offset[2] / _FREE, 0.0, 1.0)
+            move[:2] *= np.clip(1.0 + offset[2] / _FREE, 0.0, 1.0)
         move[2] = np.interp(lateral, *_FUNNEL) - offset[2]
         return np.clip(move / self._config.robot.step_size, -1.0, 1.0).astype(np.float32)
 

@@ -88,8 +88,8 @@ def search(task: Task, start: np.ndarray, steps: int) -> list[int]:
         ((0.001, 0.0, -0.0091), (-0.05, 0.0, -1.0)),  # ... also 0.9 mm short of the seat
         ((0.005, 0.0, 0.004), (-0.25, 0.0, 0.0)),  # 5 mm beside it, 4 mm above the mouth: sideways
         ((0.003, 0.0, -0.0472), (-0.15, 0.0, 0.0)),  # 1/5 of the way from 2.5 to 5 mm: -60 + 64/5 mm = -47.2 mm
-        ((0.020, 0.0, -0.010), (0.0, 0.0, 0.871429)),  # in another hole: straight up, to 4 + 8 * 15/35 = 7.43 mm ...
-        ((0.020, 0.0, 0.002), (-0.5, 0.0, 0.271429)),  # ... and half as fast sideways 2 mm above the mouths
+        ((0.020, 0.0, -0.010), (0.0, 0.0, 0.9)),  # in another hole: straight up, to 8 mm above the mouths ...
+        ((0.020, 0.0, -0.001), (-0.5, 0.0, 0.45)),  # ... and half as fast sideways 1 mm below them
     ],
 )
 def test_way_into_a_port(offset: tuple[float, float, float], expected: tuple[float, float, float]) -> None:
