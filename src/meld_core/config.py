@@ -15,13 +15,16 @@ from typing import Any
 
 import yaml
 
+from meld_core.config_camera import CameraConfig
+from meld_core.config_driver import DriverConfig
+from meld_core.config_reward import RewardConfig
 from meld_core.config_rl2 import Rl2Config
 from meld_core.config_slac import SlacConfig
 from meld_core.config_storage import RollbackConfig, StorageConfig
 from meld_core.settings import ConfigError, Section, did_you_mean, flatten, from_mapping, setting, to_mapping
 
 __all__ = ["Config", "ConfigError", "Section", "did_you_mean", "flatten", "from_mapping", "load_config"]
-__all__ += ["SlacConfig", "setting", "to_mapping"]
+__all__ += ["CameraConfig", "RewardConfig", "SlacConfig", "setting", "to_mapping"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,43 +104,6 @@ class GateConfig(Section):
     tracking_patience: float = setting(0.5, "Lag allowed for this long before STOPPED.", unit="s", low=0.05)
     step_timeout: float = setting(2.0, "Lockstep: re-publish a step that got no action after.", unit="s", low=0.05)
     step_retries: int = setting(5, "Lockstep: re-publish at most this often, then HOLD.", low=0, high=100)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CameraConfig(Section):
-    """A camera or video file read by camera_node."""
-
-    device: str = setting("", "Number or path of a video device, or a video file; empty: no camera_node.")
-    name: str = setting("camera", "Prefix of the optical frame: <name>_optical.")
-    width: int = setting(640, "Requested capture width.", unit="px", low=16, high=4096)
-    height: int = setting(480, "Requested capture height.", unit="px", low=16, high=4096)
-    rate: float = setting(30.0, "Requested pictures per second.", unit="Hz", low=1.0, high=240.0)
-    loop: bool = setting(False, "Start a video file again when it ends.")
-    stale_after: float = setting(0.5, "A picture older than this is stale.", unit="s", low=0.02, high=10.0)
-    frozen_after: int = setting(30, "This many equal pictures in a row mean a frozen camera.", low=2, high=10000)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RewardConfig(Section):
-    """How success is seen."""
-
-    kind: str = setting("led", "Entry of meld_core.rewards.DETECTORS.")
-    region: tuple[int, int, int, int] = setting(
-        (16, 18, 32, 32), "Region of the detector view: x, y, width, height.", unit="px", low=0
-    )
-    hsv_lower: tuple[int, int, int] = setting(
-        (45, 120, 120), "Lower bound of the lit LED (OpenCV HSV).", low=0, high=255
-    )
-    hsv_upper: tuple[int, int, int] = setting(
-        (80, 255, 255), "Upper bound of the lit LED (OpenCV HSV).", low=0, high=255
-    )
-    min_pixels: int = setting(6, "Lit pixels in the region that mean success.", unit="px", low=1)
-    debounce: int = setting(1, "Frames in a row that must agree, looking back only.", low=1, high=20)
-    min_brightness: float = setting(8.0, "A darker view (mean, of 255) cannot be judged.", low=0.0, high=255.0)
-    max_height: float = setting(
-        0.0, "A success is believed only where the tool is at most this far above the box's face.", unit="m", high=1.0
-    )
-    training: str = setting("sparse", "Reward that the learner trains on.", choices=("sparse", "shaped"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -291,8 +257,14 @@ class Config(Section):
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     sim: SimConfig = dataclasses.field(default_factory=SimConfig)
     robot: RobotConfig = dataclasses.field(default_factory=RobotConfig)
+    driver: DriverConfig = dataclasses.field(default_factory=DriverConfig)
     gate: GateConfig = dataclasses.field(default_factory=GateConfig)
     camera: CameraConfig = dataclasses.field(default_factory=CameraConfig)
+    """Of the first policy view; its stamps are the observation's."""
+    wrist_camera: CameraConfig = dataclasses.field(default_factory=lambda: CameraConfig(name="wrist"))
+    """Of the second policy view."""
+    detector_camera: CameraConfig = dataclasses.field(default_factory=lambda: CameraConfig(name="detector"))
+    """Of the reward detector; without a device it crops the first camera's picture."""
     reward: RewardConfig = dataclasses.field(default_factory=RewardConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     slac: SlacConfig = dataclasses.field(default_factory=SlacConfig)

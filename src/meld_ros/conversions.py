@@ -21,11 +21,12 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String, UInt8MultiArray
 from std_srvs.srv import Trigger
 
 from meld_core.types import Frame, Reward
+from meld_ros.images import array_to_image, pixels_of
 
 BASE_FRAME = "base_link"
 NANOSECONDS = 1_000_000_000
@@ -77,6 +78,10 @@ JOINT_STATES = Topic("joint_states", JointState, STEP_QOS)
 TOOL_POSE = Topic("tool_pose", PoseStamped, STEP_QOS)
 IMAGE = Topic("image", Image, STEP_QOS)
 DETECTOR_IMAGE = Topic("detector_image", Image, STEP_QOS)
+CAMERA_INFO = Topic("camera_info", CameraInfo, STEP_QOS)
+"""Published under the name of each calibrated camera."""
+LABEL = Topic("label", String, _qos(10))
+"""A person's word on what the detector sees now: `success` or `failure`."""
 TRUTH = Topic("truth", JointState, STEP_QOS)
 RECORDED = TRUTH
 """What policy_node records without looking at it."""
@@ -134,16 +139,14 @@ def clock_to_msg(stamp: int) -> Clock:
 
 def image_to_msg(frame: Frame) -> Image:
     """A picture as rgb8."""
-    height, width, _ = frame.pixels.shape
-    msg = Image(height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width)
-    msg.data = array.array("B", frame.pixels.tobytes())
+    msg = array_to_image(frame.pixels, "rgb8")
     msg.header.frame_id = frame.frame_id
     set_stamp(msg.header, frame.stamp)
     return msg
 
 
 def image_from_msg(msg: Image, size: tuple[int, int] | None = None) -> Frame:
-    """A picture from rgb8 or bgr8; padding at the ends of rows is cut off.
+    """A picture of any colour or grey encoding.
 
     Args:
         msg: The message.
@@ -152,19 +155,9 @@ def image_from_msg(msg: Image, size: tuple[int, int] | None = None) -> Frame:
     Raises:
         ValueError: on another encoding or size, or too few bytes.
     """
-    if msg.encoding not in ("rgb8", "bgr8"):
-        raise ValueError(f"an image of encoding '{msg.encoding}' came, expected rgb8 or bgr8")
     if size is not None and (msg.height, msg.width) != size:
         raise ValueError(f"an image of {msg.width}x{msg.height} came, expected {size[1]}x{size[0]} (width x height)")
-    if msg.height < 1 or msg.width < 1 or msg.step < 3 * msg.width or len(msg.data) != msg.step * msg.height:
-        raise ValueError(
-            f"an image of {msg.width}x{msg.height} with step {msg.step} came with {len(msg.data)} bytes, "
-            f"expected {max(msg.step, 3 * msg.width) * msg.height}"
-        )
-    rows = np.frombuffer(msg.data, dtype=np.uint8).reshape(msg.height, msg.step)
-    pixels = rows[:, : 3 * msg.width].reshape(msg.height, msg.width, 3)
-    pixels = pixels if msg.encoding == "rgb8" else pixels[..., ::-1]
-    return Frame(np.ascontiguousarray(pixels), stamp_of(msg.header), msg.header.frame_id)
+    return Frame(pixels_of(msg), stamp_of(msg.header), msg.header.frame_id)
 
 
 def joints_to_msg(names: tuple[str, ...], joints: np.ndarray, velocities: np.ndarray, stamp: int) -> JointState:

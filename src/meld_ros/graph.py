@@ -51,7 +51,8 @@ class NodeSpec:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     orphan_signal: signal.Signals = signal.SIGKILL
     """What it gets when the supervisor itself is killed."""
-    remappings: tuple[tuple[str, str], ...] = ()
+    remappings_in_simulation: tuple[tuple[str, str], ...] = ()
+    """Where robot_node itself publishes the bench's pictures, a camera is only looked at."""
     restarts: int = 0
     """How often in a run it is started again after it died. For nodes that handle data only: whoever commands or
     carries out motion is started by a person."""
@@ -66,11 +67,12 @@ class NodeSpec:
 
 ROBOT = NodeSpec(
     name="robot",
-    sections=("robot", "gate", "task", "sim", "reward"),
+    sections=("robot", "driver", "gate", "task", "sim", "reward"),
     stop_rank=1,
+    stop_timeout=10.0,  # a real arm parks first
     orphan_signal=signal.SIGTERM,  # holds the arm still and parks it; never simply dropped
 )
-REWARD = NodeSpec(name="reward", sections=("reward",), restarts=_RESTARTS)
+REWARD = NodeSpec(name="reward", sections=("reward", "robot"), restarts=_RESTARTS)
 POLICY = NodeSpec(
     name="policy", sections=_ALL, parameters=("run_folder", "mode", "weights"), ends_graph=True, stop_rank=0
 )
@@ -84,7 +86,10 @@ TRAINER = NodeSpec(
     restarts=_RESTARTS,
 )
 CAMERA = NodeSpec(
-    name="camera", sections=("camera",), remappings=(("image", "camera/image"),), only_with="camera.device"
+    name="camera",
+    sections=("camera", "wrist_camera", "detector_camera", "sim"),
+    remappings_in_simulation=(("image", "camera/image"), ("detector_image", "camera/detector_image")),
+    only_with="camera.device",
 )
 
 GRAPHS: dict[str, tuple[NodeSpec, ...]] = {
@@ -151,14 +156,15 @@ def _render_node(spec: NodeSpec, mode: str, config: Config, options: Options, pa
     path.write_text(json.dumps({"/**": {"ros__parameters": parameters}}, indent=1) + "\n", encoding="utf-8")
     arguments = ("--log-level", options.log_level)
     names = (("__node", spec.name), *((("__ns", _absolute(options.namespace)),) if options.namespace else ()))
-    remaps = [part for old, new in (*names, *spec.remappings) for part in ("-r", f"{old}:={new}")]
+    remappings = spec.remappings_in_simulation if config.robot.kind == "mujoco" else ()
+    remaps = [part for old, new in (*names, *remappings) for part in ("-r", f"{old}:={new}")]
     return Process(
         name=spec.name,
         executable=spec.executable,
         namespace=_absolute(options.namespace) if options.namespace else "",
         parameter_file=path,
         ros_arguments=arguments,
-        remappings=spec.remappings,
+        remappings=remappings,
         environment=_threads(spec, config) | dict(spec.environment),
         ends_graph=spec.ends_graph,
         stop_rank=spec.stop_rank,

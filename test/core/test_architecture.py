@@ -13,7 +13,8 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 NODES = ("meld_ros/conversions.py", "meld_ros/images.py", "meld_ros/diagnostics.py", "meld_ros/node_main.py",
-         "meld_ros/*_node.py", "meld_ros/trial_sender.py", "meld_ros/camera_sources.py", "meld_ros/label_node.py")  # fmt: skip
+         "meld_ros/*_node.py", "meld_ros/trial_sender.py", "meld_ros/camera_sources.py",
+         "meld_ros/label_node.py")  # fmt: skip
 MESSAGES = ("builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs",
             "std_msgs", "std_srvs", "visualization_msgs")  # fmt: skip
 ALLOWED: dict[str, tuple[str, ...]] = {

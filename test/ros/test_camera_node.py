@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 
-from meld_core.camera import CameraError, OpenCvCamera
+from meld_core.camera import CameraError, OpenCvCamera, lock_picture
 from meld_core.config import CameraConfig
+from meld_core.types import Frame
 from meld_ros import conversions as msgs
 
 from .conftest import Ros
@@ -43,7 +45,7 @@ def test_camera_node_shows_a_video_in_order_and_in_rgb(ros: Ros, video: Path) ->
     ros.start("meld_ros.camera_node", settings)
     ros.until(lambda: len(frames) >= 14, "two rounds of the video")
     assert {frame.frame_id for frame in frames} == {"bench_optical"}
-    assert {frame.pixels.shape for frame in frames} == {(16, 32, 3)}
+    assert {frame.pixels.shape for frame in frames} == {(64, 64, 3)}
     stamps = [frame.stamp for frame in frames]
     assert stamps == sorted(set(stamps))
     levels = [round((float(frame.pixels[..., 1].mean()) - 20) / 40) for frame in frames]
@@ -67,8 +69,10 @@ class Device:
 
     def __init__(self) -> None:
         self._turn = threading.Semaphore(0)
-        self.pixels: np.ndarray | None = np.zeros((2, 2, 3), np.uint8)
+        self.pixels: np.ndarray | None = np.zeros((16, 16, 3), np.uint8)
         self.released = False
+        self.values: dict[int, float] = {}
+        self.refuses: set[int] = set()
 
     def feed(self, count: int = 1) -> None:
         self._turn.release(count)
@@ -77,8 +81,12 @@ class Device:
         self._turn.acquire()
         return self.pixels is not None, self.pixels
 
+    def get(self, property_id: int) -> float:
+        return self.values.get(property_id, 0.0)
+
     def set(self, property_id: int, value: float) -> bool:
-        return True
+        self.values[property_id] = value
+        return property_id not in self.refuses
 
     def release(self) -> None:
         self.released = True
@@ -89,8 +97,14 @@ class Bench:
 
     def __init__(self, **settings: Any) -> None:
         self.now, self.stamp, self.device = 0.0, 0, Device()
-        config = CameraConfig(device="9", stale_after=0.5, **settings)
-        self.camera = OpenCvCamera(config, self._stamp, lambda: self.now, lambda _: self.device)
+        self.there = True
+        config = CameraConfig(device="9", width=16, height=16, reconnect_every=0.01, **{"stale_after": 0.5, **settings})
+        self.camera = OpenCvCamera(config, self._stamp, lambda: self.now, self._open)
+
+    def _open(self, _: CameraConfig) -> Device:
+        if not self.there:
+            raise CameraError("camera 9 cannot be opened")
+        return self.device
 
     def _stamp(self) -> int:
         self.stamp += 1
@@ -102,8 +116,8 @@ class Bench:
         self.camera.close()
 
 
-def test_stale_frozen_and_unplugged_cameras_are_said_and_recover() -> None:
-    bench = Bench(frozen_after=3)
+def test_a_stale_camera_is_said_and_recovers() -> None:
+    bench = Bench()
     with pytest.raises(CameraError, match="9 has given no picture yet"):
         bench.camera.read()
     bench.device.feed()
@@ -113,18 +127,78 @@ def test_stale_frozen_and_unplugged_cameras_are_said_and_recover() -> None:
         bench.camera.read()
     bench.device.feed()
     assert bench.camera.wait_newer(1, 30.0).stamp == 2
+    bench.close()
+
+
+def test_equal_pictures_are_a_frozen_camera_once_they_last() -> None:
+    """At 0, 0.3 and 0.6 s it may be a quiet scene; at 0.9 s they have lasted more than 0.8 s."""
+    bench = Bench(frozen_after=3)
+    for stamp in range(1, 4):
+        bench.device.feed()
+        assert bench.camera.wait_newer(stamp - 1, 30.0).stamp == stamp
+        bench.now += 0.3
     bench.device.feed()
-    with pytest.raises(CameraError, match="9 is frozen: 3 equal pictures in a row"):
-        bench.camera.wait_newer(2, 30.0)
-    bench.device.pixels = np.ones((2, 2, 3), np.uint8)
+    with pytest.raises(CameraError, match="9 is frozen: 4 equal pictures in a row"):
+        bench.camera.wait_newer(3, 30.0)
+    bench.device.pixels = np.ones((16, 16, 3), np.uint8)
     bench.device.feed()
-    assert bench.camera.wait_newer(3, 30.0).pixels.tolist() == [[[1, 1, 1]] * 2] * 2
-    bench.device.pixels = None
+    assert bench.camera.wait_newer(4, 30.0).pixels.min() == 1
+    bench.close()
+
+
+def test_frozen_time_0_never_finds_a_camera_frozen() -> None:
+    bench = Bench(frozen_after=2, frozen_time=0.0, stale_after=10.0)
+    for stamp in range(1, 5):
+        bench.device.feed()
+        assert bench.camera.wait_newer(stamp - 1, 30.0).stamp == stamp
+        bench.now += 2.0
+    bench.close()
+
+
+def test_an_unplugged_camera_is_said_looked_for_and_found_again() -> None:
+    bench = Bench()
     bench.device.feed()
-    with pytest.raises(CameraError, match="9 gives no pictures any more"):
-        bench.camera.wait_newer(4, 30.0)
-    bench.camera.close()
+    bench.camera.wait_newer(0, 30.0)
+    first, bench.there = bench.device, False
+    first.pixels = None
+    first.feed()
+    with pytest.raises(CameraError, match="9 (gives no pictures any more|cannot be opened)"):
+        bench.camera.wait_newer(1, 30.0)
+    bench.device = Device()
+    bench.there = True
+    bench.device.feed()
+    assert wait_until_newer(bench.camera, 1).stamp > 1
+    assert first.released
+    bench.close()
     assert bench.device.released
+
+
+def wait_until_newer(camera: OpenCvCamera, stamp: int) -> Frame:
+    """While a camera is gone each wait ends at once with the reason."""
+    deadline = time.monotonic() + 60.0
+    while True:
+        try:
+            return camera.wait_newer(stamp, 1.0)
+        except CameraError:
+            assert time.monotonic() < deadline
+
+
+def test_exposure_and_white_balance_are_locked_where_they_were_or_as_told() -> None:
+    device = Device()
+    device.values = {cv2.CAP_PROP_EXPOSURE: 157.0}
+    config = CameraConfig(device="9", white_balance=4600.0)
+    assert lock_picture(device, config) == {"exposure": "locked at 157", "white balance": "locked at 4600"}
+    assert device.values[cv2.CAP_PROP_AUTO_EXPOSURE] == 1.0
+    assert device.values[cv2.CAP_PROP_AUTO_WB] == 0.0
+
+
+def test_a_device_without_a_lock_says_so() -> None:
+    device = Device()
+    device.refuses = {cv2.CAP_PROP_AUTO_EXPOSURE, cv2.CAP_PROP_WB_TEMPERATURE}
+    assert lock_picture(device, CameraConfig(device="9")) == {
+        "exposure": "automatic: the device cannot lock it",
+        "white balance": "locked where it was",
+    }
 
 
 def test_a_picture_that_does_not_come_in_time_is_an_error() -> None:

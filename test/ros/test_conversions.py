@@ -69,7 +69,8 @@ def test_padding_is_cut_off_and_bgr_is_turned() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"encoding": "mono8"}, "an image of encoding 'mono8' came, expected rgb8 or bgr8"),
+        ({"encoding": "yuv422"}, "an image of encoding 'yuv422' came, expected one of rgb8, bgr8, "),
+        ({"encoding": "16UC1", "step": 6}, "an image of encoding '16UC1' came, expected colours: rgb8, "),
         ({"width": 3}, "an image of 3x2 came, expected 2x2"),
         ({"step": 5}, "with step 5 came with 12 bytes, expected 12"),
         ({"step": 7}, "with step 7 came with 12 bytes, expected 14"),
