@@ -51,8 +51,7 @@ class NodeSpec:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     orphan_signal: signal.Signals = signal.SIGKILL
     """What it gets when the supervisor itself is killed."""
-    remappings_in_simulation: tuple[tuple[str, str], ...] = ()
-    """Where robot_node itself publishes the bench's pictures, a camera is only looked at."""
+    remappings: tuple[tuple[str, str], ...] = ()
     restarts: int = 0
     """How often in a run it is started again after it died. For nodes that handle data only: whoever commands or
     carries out motion is started by a person."""
@@ -88,7 +87,7 @@ TRAINER = NodeSpec(
 CAMERA = NodeSpec(
     name="camera",
     sections=("camera", "wrist_camera", "detector_camera", "sim"),
-    remappings_in_simulation=(("image", "camera/image"), ("detector_image", "camera/detector_image")),
+    remappings=(("image", "camera/image"), ("detector_image", "camera/detector_image")),
     only_with="camera.device",
 )
 
@@ -156,15 +155,14 @@ def _render_node(spec: NodeSpec, mode: str, config: Config, options: Options, pa
     path.write_text(json.dumps({"/**": {"ros__parameters": parameters}}, indent=1) + "\n", encoding="utf-8")
     arguments = ("--log-level", options.log_level)
     names = (("__node", spec.name), *((("__ns", _absolute(options.namespace)),) if options.namespace else ()))
-    remappings = spec.remappings_in_simulation if config.robot.kind == "mujoco" else ()
-    remaps = [part for old, new in (*names, *remappings) for part in ("-r", f"{old}:={new}")]
+    remaps = [part for old, new in (*names, *spec.remappings) for part in ("-r", f"{old}:={new}")]
     return Process(
         name=spec.name,
         executable=spec.executable,
         namespace=_absolute(options.namespace) if options.namespace else "",
         parameter_file=path,
         ros_arguments=arguments,
-        remappings=remappings,
+        remappings=spec.remappings,
         environment=_threads(spec, config) | dict(spec.environment),
         ends_graph=spec.ends_graph,
         stop_rank=spec.stop_rank,
