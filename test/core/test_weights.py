@@ -176,7 +176,8 @@ def test_weights_of_another_architecture_are_refused_by_name(overrides, message)
 def test_settings_that_shape_networks():
     names = set(shaping_settings(CONFIG))
     assert {"model.memory", "model.kind", "sac.hidden", "sac.critics", "sim.views", "sim.image_size"} <= names
-    assert not {name for name in names if name.startswith(("loss.", "learner.", "train.", "task."))}
+    assert not {name for name in names if name.startswith(("loss.", "learner.", "train."))}
+    assert {name for name in names if name.startswith("task.")} == {"task.ports"}
     assert "sac.discount" not in names
 
 
