@@ -48,10 +48,11 @@ class BeliefStudy:
             return None
         return probes_of({name: found for name, found in trials.items() if found}, self._config, self._weights)
 
-    def draw(self, folder: Path, filmed: Sequence[Trial], checkpoints: Path) -> dict[str, Path]:
+    def draw(
+        self, probes: Mapping[str, Any] | None, folder: Path, filmed: Sequence[Trial], checkpoints: Path
+    ) -> dict[str, Path]:
         """Write probes.json and the pictures of a report; name → PNG, as far as they can be made."""
         drawn: dict[str, Path | None] = {}
-        probes = self.probes()
         if probes is not None:
             write_probes(probes, folder / PROBES_FILE)
             drawn["probes"] = plot_probes(probes, folder / "beliefs.png")

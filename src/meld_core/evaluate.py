@@ -140,11 +140,11 @@ def _show(folder: RunFolder, certificate: Mapping[str, Any], filmed: list[Trial]
     config = folder.read_config()
     pictures = {"curve": plot_run(read_rows(folder.path, "trial"), certificate, folder.path / LEARNING_CURVE)}
     expected: list[np.ndarray | None] = []
+    probes = beliefs.probes() if beliefs is not None else None
     if beliefs is not None:
-        pictures |= beliefs.draw(folder.path, filmed, folder.checkpoints)
+        pictures |= beliefs.draw(probes, folder.path, filmed, folder.checkpoints)
         expected = [beliefs.reader.trace(trial).expected for trial in filmed]
     video = write_video(filmed, folder.videos / "held_out", config, expected) if filmed else None
-    probes = beliefs.probes() if beliefs is not None else None
     write_report(folder.report, folder.name, certificate, Shown(pictures, video, probes))
 
 

@@ -119,7 +119,7 @@ def _beliefs(shown: Shown) -> Iterator[str]:
             "reward. An answer is the first row in which the plug is seated in a port. At the end of an episode the "
             "arm often stands in the live port, so that a probe may read its place; at the start of episode 2 it does "
             "not. Reward hidden: the same trials filtered without any reward; that an episode ended early where the "
-            "arm was still tells a little.</p>"
+            "arm was still tells the port of many tasks.</p>"
         )
     if "strips" in shown.pictures:
         yield "<h2>The reward that the belief expects in each port</h2>"

@@ -175,10 +175,10 @@ def test_study_writes_probes_and_pictures(tmp_path: Path) -> None:
     for index, trial in enumerate(trials):
         study.carried(index, trial)
         study.cleared(index, trial)
-    drawn = study.draw(tmp_path, trials[:2], tmp_path / "no checkpoints")
-    assert set(drawn) == {"probes", "strips"}
     probes = study.probes()
     assert probes is not None
+    drawn = study.draw(probes, tmp_path, trials[:2], tmp_path / "no checkpoints")
+    assert set(drawn) == {"probes", "strips"}
     assert set(probes["readers"]) == {"carried", "hidden", "cleared"}
     assert probes["trials"] == probes["readers"]["carried"]["start"]["probe"]["trials"] == 6
     for path in drawn.values():
@@ -190,7 +190,7 @@ def test_study_of_too_few_trials_draws_strips_alone(tmp_path: Path) -> None:
     study = BeliefStudy(CONFIG, untrained(CONFIG))
     study.carried(0, recorded())
     assert study.probes() is None
-    assert set(study.draw(tmp_path, [recorded()], tmp_path)) == {"strips"}
+    assert set(study.draw(None, tmp_path, [recorded()], tmp_path)) == {"strips"}
 
 
 def test_strips_without_query_head_are_not_drawn(tmp_path: Path) -> None:
