@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import contextlib
 import json
 
 import numpy as np
@@ -143,8 +144,9 @@ def test_no_bytes_break_the_reader(data, changes, text):
         weights = Weights.from_bytes(pack("weights", json.dumps({**_META, **changes}), {}))
     except WeightsError as error:
         assert str(error)
-    else:
-        with pytest.raises(WeightsError, match="weights were built with"):
+    else:  # what their config lacks counts as its default
+        differs = shaping_settings(weights.config) != shaping_settings(to_mapping(Config()))
+        with pytest.raises(WeightsError, match="weights were built with") if differs else contextlib.nullcontext():
             weights.check_fits(Config())
 
 
