@@ -1,8 +1,8 @@
 """Weights: versioned, digested, finite, and only for the networks that they were built for."""
 
+import contextlib
 import dataclasses
 import hashlib
-import contextlib
 import json
 
 import numpy as np
