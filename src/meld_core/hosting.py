@@ -24,10 +24,14 @@ STEP_PARTS = ("joint_states", "tool_pose", "image", "detector_image", "truth")
 
 
 class BenchRobot(Robot, Protocol):
-    """A robot that also is its own bench: a simulation."""
+    """A robot that also tells when the bench is looked at: a simulation with its cameras, or an arm beside cameras."""
 
     def look(self) -> tuple[RobotState, dict[str, Frame], dict[str, float]]:
-        """State, `policy` and `detector` pictures, and the simulator's knowledge, all at one stamp."""
+        """State, `policy` and `detector` pictures, and the simulator's knowledge, all at one stamp.
+
+        An arm gives its state at the stamp of the newest picture, which a camera publishes; it has no pictures itself,
+        and it knows nothing.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Host:
         """What `gate_state` says now."""
         key = self._announced.key if self._announced else None
         stamp = self._reset_stamp if key is not None and key == self._reset_key else 0
-        return GateReport(self._gate.state, self._gate.reason, key, stamp, STEP_PARTS)
+        parts = tuple(part for part in STEP_PARTS if part != "truth" or self.step is None or self.step.truth)
+        return GateReport(self._gate.state, self._gate.reason, key, stamp, parts)
 
     def announce(self, announcement: Announcement) -> None:
         """Take note of the next episode. The one before it is over: the arm holds until the reset."""
@@ -169,17 +174,36 @@ class LockstepHost(Host):
 
 
 class RealtimeHost(Host):
-    """Time runs by itself: `tick` at the control rate brings what the bench shows; commands come when they come."""
+    """Time runs by itself: `tick` at the control rate brings what the bench shows; commands come when they come.
+
+    `watch` looks after the arm much more often, in a thread of its own: nothing that the robot does delays it.
+    """
 
     def command(self, action: np.ndarray, stamp: int, sender: str) -> Verdict | None:
         """One command, judged by the newest state. Its verdict; what was executed is published with its stamp."""
-        verdict = self._gate.command(action, stamp, sender, self._robot.observe())
+        state = self._observed()
+        if state is None:
+            return Verdict(np.zeros(3, np.float32), False, "robot_state", self._gate.reason)
+        verdict = self._gate.command(action, stamp, sender, state)
         self.steps += int(verdict.accepted)
         return verdict
 
-    def tick(self) -> bool:
-        """True with a new `step`, once the arm was reset. Lets commands expire and watches the state."""
+    def watch(self) -> None:
+        """Let a command expire, judge the newest state. May stop the arm."""
         self._gate.expire()
+        state = self._observed()
+        if state is not None:
+            self._gate.watch(state)
+
+    def _observed(self) -> RobotState | None:
+        try:
+            return self._robot.observe()
+        except RuntimeError as error:
+            self._gate.stop(str(error))
+            return None
+
+    def tick(self) -> bool:
+        """True with a new `step`, once the arm was reset."""
         if self._reset_key is None:
             return False
         before = self.step
@@ -188,5 +212,4 @@ class RealtimeHost(Host):
         except RuntimeError as error:
             self._gate.stop(str(error))
             return False
-        self._gate.watch(self.step.state)
         return before is None or self.step.state.stamp > before.state.stamp

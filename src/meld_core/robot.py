@@ -71,8 +71,8 @@ class Robot(Protocol):
     def hold(self) -> None:
         """Actively hold the position, torque on. May be called from any thread, also during `reset` and `wait`."""
 
-    def close(self) -> None:
-        """Park and let go of the device; never drops the arm. Safe to call twice."""
+    def close(self, park: bool = True) -> None:
+        """Park (a STOPPED arm stays where it is) and let go of the device; never drops the arm. Safe to call twice."""
 
 
 class Camera(Protocol):

@@ -25,26 +25,28 @@ from meld_ros.robots import make_robot
 _LEVELS = {GateState.HOLD: WARN, GateState.STOPPED: ERROR}
 _OVERDUE_CHECK = 0.05
 """How often lockstep looks whether a command is overdue [s]."""
+_WATCH = 0.02
+"""How often realtime looks after the arm [s]."""
 
 
 class RobotNode(Node):
     """One robot, its gate, and in simulation its bench.
 
     Subscribes: `task`, `action` (whoever sends it holds a liveliness lease).
-    Publishes: per step `clock`, `joint_states`, `tool_pose`, `image`, `detector_image`, `truth`; `executed_action` with
-    the stamp of the step it was executed at; `gate_state`, latched.
+    Publishes: per step `joint_states`, `tool_pose`, and in simulation `clock`, `image`, `detector_image`, `truth`;
+    `executed_action` with the stamp of the step it was executed at; `gate_state`, latched.
     Services: `reset` (returns at once, `gate_state` tells the rest), `stop`, `clear_stop` (served by a thread of their
     own, whatever the robot is doing).
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("robot", **kwargs)
-        config = read_config(self, ("robot", "gate", "task", "sim", "reward"))
+        config = read_config(self, ("robot", "driver", "gate", "task", "sim", "reward"))
         refuse_unknown(self)
         self.finished = False
         self._lockstep = config.robot.mode == "lockstep"
         self._scale = ros.ActionScale(config.robot.step_size, config.robot.control_period)
-        self._robot = make_robot(config)
+        self._robot = make_robot(config, self)
         self._robot.connect()
         self._gate = MotionGate(self._robot, config.gate, config.robot)
         self._host: LockstepHost | RealtimeHost = (
@@ -61,6 +63,9 @@ class RobotNode(Node):
         period = _OVERDUE_CHECK if self._lockstep else config.robot.control_period
         self.create_timer(period, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._stop_server = StopServer(self, self._stop, self._clear_stop)
+        self._closing = threading.Event()
+        self._watchdog = threading.Thread(target=self._run_watchdog, name="watchdog", daemon=True)
+        self._watchdog.start()
         self._publish_report()
 
     def _subscribe(self, lease: float) -> None:
@@ -124,6 +129,11 @@ class RobotNode(Node):
             self._publish_step()
         self._publish_report()
 
+    def _run_watchdog(self) -> None:
+        while isinstance(self._host, RealtimeHost) and not self._closing.wait(_WATCH):
+            self._host.watch()
+            self._publish_report()
+
     def _on_timer(self) -> None:
         ready = self._host.tick()
         self._publish_report()
@@ -141,17 +151,18 @@ class RobotNode(Node):
             self._publish(name, msg)
 
     def _step_messages(self, step: Step) -> dict[str, Any]:
+        """What takes others longest comes first. A real bench's pictures come from elsewhere, with the same stamp."""
         state, stamp = step.state, step.state.stamp
-        return {  # what takes others longest comes first
-            ros.DETECTOR_IMAGE.name: ros.image_to_msg(step.frames["detector"]),
-            ros.IMAGE.name: ros.image_to_msg(step.frames["policy"]),
-            ros.CLOCK.name: ros.clock_to_msg(stamp),
-            ros.JOINT_STATES.name: ros.joints_to_msg(
-                self._robot.limits.joint_names, state.joints, state.velocities, stamp
-            ),
-            ros.TOOL_POSE.name: ros.pose_to_msg(state.tool_position, state.tool_orientation, stamp),
-            ros.TRUTH.name: ros.scalars_to_msg(step.truth, stamp),
+        pictures = {
+            topic.name: ros.image_to_msg(step.frames[view])
+            for view, topic in (("detector", ros.DETECTOR_IMAGE), ("policy", ros.IMAGE))
+            if view in step.frames
         }
+        simulated = {ros.CLOCK.name: ros.clock_to_msg(stamp), ros.TRUTH.name: ros.scalars_to_msg(step.truth, stamp)}
+        joints = ros.joints_to_msg(self._robot.limits.joint_names, state.joints, state.velocities, stamp)
+        pose = ros.pose_to_msg(state.tool_position, state.tool_orientation, stamp)
+        states = {ros.JOINT_STATES.name: joints, ros.TOOL_POSE.name: pose}
+        return {**pictures, **states, **(simulated if step.truth else {})}
 
     def _publish(self, name: str, msg: Any) -> None:
         self._topics[name].publish(msg)
@@ -178,10 +189,12 @@ class RobotNode(Node):
         self._publish_report()
 
     def close(self) -> None:
-        """Hold, park, let go of the robot."""
+        """Hold, park (a stopped arm stays where it is), let go of the robot."""
+        self._closing.set()
+        self._watchdog.join()
         self._stop_server.close()
         self._gate.hold("robot_node ends")
-        self._robot.close()
+        self._robot.close(park=self._gate.state is not GateState.STOPPED)
 
 
 _PUBLISHED = (*ros.STEP_TOPICS.values(), ros.CLOCK, ros.EXECUTED_ACTION, ros.GATE_STATE)

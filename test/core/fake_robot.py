@@ -62,5 +62,5 @@ class FakeRobot:
     def hold(self) -> None:
         self.holds += 1
 
-    def close(self) -> None:
+    def close(self, park: bool = True) -> None:
         """Nothing to let go of."""

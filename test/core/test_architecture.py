@@ -15,6 +15,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 NODES = ("meld_ros/conversions.py", "meld_ros/images.py", "meld_ros/diagnostics.py", "meld_ros/node_main.py",
          "meld_ros/*_node.py", "meld_ros/trial_sender.py", "meld_ros/camera_sources.py",
          "meld_ros/label_node.py")  # fmt: skip
+DRIVERS = ("meld_ros/robots/driver_side.py", "meld_ros/robots/ros2_control.py", "meld_ros/robots/widowx.py")
+"""Each alone knows its driver's messages."""
 MESSAGES = ("builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs",
             "std_msgs", "std_srvs", "visualization_msgs")  # fmt: skip
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -52,8 +54,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "meld_ros/probe.py", "meld_ros/study.py", "meld_ros/sweep.py", "meld_ros/training.py",
     ),
     "tyro": ("meld_ros/cli.py",),
-    "rclpy": NODES,
+    "rclpy": (*NODES, *DRIVERS, "meld_ros/robots/__init__.py"),
     **dict.fromkeys(MESSAGES, NODES),
+    **dict.fromkeys(("builtin_interfaces", "sensor_msgs"), (*NODES, *DRIVERS)),
+    "trajectory_msgs": ("meld_ros/robots/ros2_control.py",),
+    "interbotix_xs_msgs": ("meld_ros/robots/widowx.py",),
     "launch": ("meld_ros/launching.py",),
     "launch_ros": ("meld_ros/launching.py",),
     "ament_index_python": ("meld_ros/launching.py",),

@@ -213,7 +213,7 @@ class SimRobot:
             **({"live": float(self._live())} if task.later_live else {}),
         }
 
-    def close(self) -> None:
+    def close(self, park: bool = True) -> None:
         """Free model and renderer. Safe to call twice."""
         for renderer in (self._renderer, self._fine):
             if renderer is not None:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from meld_core.config import Config, ConfigError, did_you_mean
 from meld_core.hosting import BenchRobot
 
+if TYPE_CHECKING:
+    from rclpy.node import Node
 
-def _mujoco(config: Config) -> BenchRobot:
+
+def _mujoco(config: Config, _: Node) -> BenchRobot:
     from meld_ros.robots.mujoco import MujocoRobot  # a robot computer need not have mujoco
 
     return MujocoRobot(config)
 
 
-ROBOTS: dict[str, Callable[[Config], BenchRobot]] = {"mujoco": _mujoco}
-"""Name in `robot.kind` → what makes the robot, not yet connected."""
+def _ros2_control(config: Config, node: Node) -> BenchRobot:
+    from meld_core.joint_arm import JointArm
+    from meld_ros.robots.ros2_control import Ros2ControlDriver
+
+    return JointArm(config, lambda history, pictures: Ros2ControlDriver(config, node, history, pictures))
 
 
-def make_robot(config: Config) -> BenchRobot:
+ROBOTS: dict[str, Callable[[Config, Node], BenchRobot]] = {"mujoco": _mujoco, "ros2_control": _ros2_control}
+"""Name in `robot.kind` → what makes the robot, not yet connected. The node gives context, namespace and remappings."""
+
+
+def make_robot(config: Config, node: Node) -> BenchRobot:
     """The robot of a config. Raises ConfigError on an unknown kind."""
     kind = config.robot.kind
     if kind not in ROBOTS:
         raise ConfigError(f"unknown robot '{kind}'{did_you_mean(kind, ROBOTS)} [setting: robot.kind]")
-    return ROBOTS[kind](config)
+    return ROBOTS[kind](config, node)

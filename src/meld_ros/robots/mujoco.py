@@ -77,7 +77,7 @@ class MujocoRobot:
         with self._lock:
             return self._sim.observe(), self._sim.views(), self._sim.truth()
 
-    def close(self) -> None:
+    def close(self, park: bool = True) -> None:
         """Stop the physics and free the model."""
         self._stopping.set()
         if self._thread.is_alive():
