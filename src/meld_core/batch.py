@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -109,6 +109,7 @@ class LearnerTrial:
     time: np.ndarray  # (N, 2)
     in_port: np.ndarray  # (N, P) bool: the plug is seated in port p
     ports: np.ndarray  # (N, P, 3) taught positions of the port mouths, normalised like `tool`
+    live: np.ndarray  # (N,) int: live port by hypothesis (hindsight.relabel); -1 in trials as recorded
     ends: bool  # nothing follows the last row (else its value is bootstrapped)
     demonstration: bool
     switching: bool = False  # the live port may move between episodes
@@ -155,6 +156,7 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
         time=np.stack([rows["step"] / limits[0], rows["episode"] / limits[1]], axis=-1).astype(np.float32),
         in_port=np.stack(in_port, axis=-1),
         ports=np.broadcast_to(normalised_tool(np.array(task.ports), config), (len(trial), len(task.ports), TOOL)),
+        live=np.full(len(trial), -1),
         ends=bool(rows["terminal"][-1] or (rows["truncated"][-1] and config.task.episode_form == "end_on_success")),
         demonstration=bool(scripted.any()),
         switching=config.task.switch_probability > 0.0,
@@ -181,15 +183,10 @@ def _labels(trial: Trial, task: Task, config: Config) -> tuple[np.ndarray, np.nd
 
 @dataclasses.dataclass(frozen=True)
 class Queries:
-    """Instants at which the plug was seated somewhere, and the reward there.
+    """Asked from every row of every port: does it pay, in this task, in this row's episode?"""
 
-    Of the same trial: "what is paid here in this task?" Where the live port may move between episodes, of the same
-    episode: "what is paid here now?", as what another episode paid would contradict it.
-    """
-
-    tool: Tensor  # (B, L, Q, 3)
-    reward: Tensor  # (B, L, Q)
-    weight: Tensor  # (B, L): 0 where there is no such instant
+    reward: Tensor  # (B, L, P) 0/1
+    weight: Tensor  # (B, L, P): 0 where the trial's rewards do not tell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,46 +234,44 @@ def to_inputs(trials: Sequence[LearnerTrial], device: torch.device) -> Inputs:
     )
 
 
-def make_batch(
-    trials: Sequence[LearnerTrial], queries: int, rng: np.random.Generator, device: torch.device
-) -> TrialBatch:
-    """Pad trials to a batch and draw query instants."""
+def make_batch(trials: Sequence[LearnerTrial], device: torch.device) -> TrialBatch:
+    """Pad trials to a batch."""
     inputs = to_inputs(trials, device)
-    drawn = [_draw_queries(t, inputs.tool.shape[1], queries, rng) for t in trials]
-    tools, rewards, weights = (torch.from_numpy(np.stack(a)).to(device) for a in zip(*drawn, strict=True))
-    ports = torch.from_numpy(pad([t.ports for t in trials], inputs.tool.shape[1])).flatten(2).to(device)
-    reward = torch.from_numpy(pad([t.target for t in trials], inputs.tool.shape[1])).to(device)
-    return TrialBatch(inputs=inputs, reward=reward, ports=ports, queries=Queries(tools, rewards, weights))
+    length = inputs.tool.shape[1]
 
+    def stacked(arrays: Iterable[np.ndarray]) -> Tensor:
+        return torch.from_numpy(pad(list(arrays), length)).to(device)
 
-def _draw_queries(
-    trial: LearnerTrial, length: int, count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(L, Q, 3) positions, (L, Q) rewards, (L,) weights, of the trial or of each row's episode."""
-    if not trial.switching:
-        return _draw_among(trial, slice(0, len(trial)), length, count, rng)
-    drawn = [_draw_among(trial, rows, rows.stop - rows.start, count, rng) for rows in trial.episodes()]
-    tools, rewards, weights = (pad([np.concatenate(parts)], length)[0] for parts in zip(*drawn, strict=True))
-    return tools, rewards, weights
-
-
-def _draw_among(
-    trial: LearnerTrial, rows: slice, length: int, count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`length` times `count` instants among `rows`: half rewarded ones, half others, if both exist."""
-    inside = np.zeros(len(trial), bool)
-    inside[rows] = True
-    candidates = inside & trial.in_port.any(axis=-1) & ~trial.first_in_episode & trial.reward_valid
-    positive = np.flatnonzero(candidates & (trial.reward > 0.5))
-    negative = np.flatnonzero(candidates & (trial.reward <= 0.5))
-    if not len(positive) and not len(negative):
-        shape = (length, count)
-        return np.zeros((*shape, TOOL), np.float32), np.zeros(shape, np.float32), np.zeros(length, np.float32)
-    from_positive = rng.random((length, count)) < 0.5 if len(positive) and len(negative) else len(positive) > 0
-    pick = rng.integers(1 << 30, size=(length, count))
-    index = np.where(
-        from_positive,
-        positive[pick % len(positive)] if len(positive) else 0,
-        negative[pick % len(negative)] if len(negative) else 0,
+    answers = [port_rewards(t) for t in trials]
+    return TrialBatch(
+        inputs=inputs,
+        reward=stacked(t.target for t in trials),
+        ports=stacked(t.ports for t in trials).flatten(2),
+        queries=Queries(stacked(reward for reward, _ in answers), stacked(known for _, known in answers)),
     )
-    return trial.tool[index], (trial.reward[index] > 0.5).astype(np.float32), np.ones(length, np.float32)
+
+
+def port_rewards(trial: LearnerTrial) -> tuple[np.ndarray, np.ndarray]:
+    """What the trial's rewards, early and late, tell of each port.
+
+    One port is live at a time. Once it is found, or was made the live one in hindsight, all ports are known; before
+    that only those in which the plug was seated unpaid. Where the live port may move, episodes are judged one by one.
+
+    Every port is asked about, visited or not: asked only about those that were visited, the answer would lie in the
+    question, as the last port of a search is visited only when it pays.
+
+    Returns:
+        (N, P) rewards 0/1 and (N, P) 1 where known, float32.
+    """
+    reward, known = np.zeros(trial.in_port.shape, np.float32), np.zeros(trial.in_port.shape, np.float32)
+    judged = (trial.reward_valid & ~trial.first_in_episode)[:, None] & trial.in_port
+    paid = trial.reward > 0.5
+    for rows in trial.episodes() if trial.switching else [slice(0, len(trial))]:
+        live = int(trial.live[rows.start])
+        if live < 0 and (judged[rows] & paid[rows, None]).any():
+            live = int((judged[rows] & paid[rows, None]).any(axis=0).argmax())
+        if live >= 0:
+            reward[rows, live], known[rows] = 1.0, 1.0
+        else:
+            known[rows] = judged[rows].any(axis=0)
+    return reward, known

@@ -125,6 +125,7 @@ class ModelConfig(Section):
     max_memory: int = setting(64, "Width of the running-maximum memory m_t; 0 switches it off.", low=0, high=1024)
     latent: int = setting(24, "Size of the Gaussian latent z_t.", low=1, high=512)
     hidden: int = setting(128, "Hidden width of the Gaussian heads and decoders.", low=8, high=2048)
+    memory_skip: bool = setting(True, "Actor and critics also see the memories h and m, not only the latent.")
     skip: bool = setting(False, "Actor and critic also see the current image features.")
     readout: bool = setting(
         True, "Actor and critic also see where the belief says the ports are, and the reward it expects in each."
@@ -148,7 +149,6 @@ class LossConfig(Section):
     reward_positive_weight: float = setting(10.0, "Extra weight of rows with reward 1.", low=1.0)
     tool_weight: float = setting(20.0, "Weight of the squared tool position error.", low=0.0)
     query_weight: float = setting(20.0, "Weight of the query loss.", low=0.0)
-    queries: int = setting(5, "Query instants per row.", low=1, high=64)
     port_weight: float = setting(20.0, "Weight of the squared error of the taught port positions.", low=0.0)
 
 

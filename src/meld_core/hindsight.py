@@ -61,7 +61,7 @@ def relabel(trial: LearnerTrial, live: int | Sequence[int], horizon: int, end_on
     episodes = trial.episodes()
     ports = np.repeat(np.broadcast_to(live, len(episodes)), [rows.stop - rows.start for rows in episodes])
     reward = (trial.in_port[np.arange(len(trial)), ports] & ~trial.first_in_episode).astype(np.float32)
-    trial = dataclasses.replace(trial, reward=reward, shaped=np.zeros_like(reward))  # shaped for another port
+    trial = dataclasses.replace(trial, reward=reward, shaped=np.zeros_like(reward), live=ports)  # shaped for another
     if not end_on_success:
         return trial
     keep: list[np.ndarray] = []

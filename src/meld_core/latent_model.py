@@ -8,12 +8,12 @@ Notation of the default model (MELD's idea with a deterministic memory; the publ
     m_t = max(m_{t-1}, tanh MLP(x_t))           a set-like memory of what was seen, order-free
     q(z_t | h_t, m_t, f_t)                      posterior
     p(z_t | h_{t-1}, m_{t-1}, a_{t-1}, first_t) prior
-    b_t = (mean z_t, std z_t, h_t, m_t, time_t, tool_t [, f_t] [, readout])   belief: what actor and critics see
+    b_t = (mean z_t, std z_t [, h_t, m_t], time_t, tool_t [, f_t] [, readout])   belief: what actor and critics see
 
     -ELBO = E_q[-log p(image_t | z_t, h_t, m_t) - log p(tool_t | .) - log p(r_t | .)] + KL(q || p)
             + ports: where the taught ports of the task are (visible, but small)
-            + query loss: from the belief at t tell the sparse reward at other instants of the same trial (of the same
-              episode where the live port may move between episodes: then it asks what is paid now, not what was)
+            + query loss: from the belief at t tell of each port whether it pays in this task (in this episode, where
+              the live port may move between episodes)
 
 The readout is what the belief says in plain numbers: for each port its decoded position relative to the tool, in
 units of an action, and the reward expected there, by the query head. Actor and critics read it off, not learn it.
@@ -77,7 +77,8 @@ class RecurrentFilter(nn.Module):
         self._readout = Readout(whole)
         skip = config.features if config.skip else 0
         readout = (TOOL + 1) * whole.task.ports if config.readout else 0
-        self.belief_size = state + config.latent + 2 + TOOL + skip + readout
+        memories = config.memory + config.max_memory if config.memory_skip else 0
+        self.belief_size = 2 * config.latent + memories + 2 + TOOL + skip + readout
 
     def initial(self, batch: int) -> dict[str, Tensor]:
         """State before the first row of a trial: h = 0, and m = -1, the least value of a tanh."""
@@ -131,7 +132,10 @@ class RecurrentFilter(nn.Module):
 
     def belief(self, filtered: Filtered, inputs: Inputs) -> Tensor:
         """b_t (B, L, D): the Gaussian's parameters, the memories, time, tool position; skip and readout."""
-        parts = [filtered.mean, filtered.std, filtered.h, filtered.m, inputs.time, self._tool(inputs)]
+        parts = [filtered.mean, filtered.std]
+        if self.config.memory_skip:
+            parts += [filtered.h, filtered.m]
+        parts += [inputs.time, self._tool(inputs)]
         if self.config.skip:
             parts.append(filtered.features)
         if self.config.readout:
@@ -143,9 +147,14 @@ class RecurrentFilter(nn.Module):
         state = torch.cat([filtered.mean, filtered.h, filtered.m], dim=-1)
         ports = self.ports(state).unflatten(-1, (-1, TOOL))  # (B, L, P, 3)
         asked = state.unsqueeze(-2).expand(*ports.shape[:-1], -1)
-        reward = torch.sigmoid(self.query(torch.cat([asked, ports + self._readout.seat], dim=-1)))
+        reward = torch.sigmoid(self.expected_reward(asked, ports)).unsqueeze(-1)
         relative = (ports - tool.unsqueeze(-2)) * self._readout.actions
         return torch.cat([relative, reward], dim=-1).flatten(-2)
+
+    def expected_reward(self, state: Tensor, ports: Tensor) -> Tensor:
+        """Logit (...) of the reward for being seated in the port whose mouth is at `ports` (..., 3)."""
+        logit: Tensor = self.query(torch.cat([state, ports + self._readout.seat], dim=-1)).squeeze(-1)
+        return logit
 
 
 class Readout(nn.Module):
@@ -204,7 +213,9 @@ class RecurrentModel(nn.Module):
             "model/tool": (self.tool(state) - inputs.tool[observed]).square().sum(-1).mean(),
             "model/ports": (self.filter.ports(state) - batch.ports[observed]).square().sum(-1).mean(),
             "model/reward": self._reward_loss(state, inputs, observed, weights.reward_positive_weight),
-            "model/query": self._query_loss(state, batch.queries, observed),
+            "model/query": self._query_loss(
+                state, batch.ports[observed].unflatten(-1, (-1, TOOL)), batch.queries, observed
+            ),
         }
         height, width, colours = self.image.shape
         scale = {
@@ -244,13 +255,12 @@ class RecurrentModel(nn.Module):
         logits = self.reward(state).squeeze(-1)
         return _mean(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), weight)
 
-    def _query_loss(self, state: Tensor, queries: Queries, observed: Tensor) -> Tensor:
-        """Binary log-loss of the sparse reward at the query instants (N, Q), asked from every belief."""
-        asked = state.unsqueeze(1).expand(-1, queries.tool.shape[2], -1)
-        logits = self.filter.query(torch.cat([asked, queries.tool[observed]], dim=-1)).squeeze(-1)
+    def _query_loss(self, state: Tensor, ports: Tensor, queries: Queries, observed: Tensor) -> Tensor:
+        """Binary log-loss of whether each port (N, P, 3) pays, asked from every belief."""
+        asked = state.unsqueeze(1).expand(-1, ports.shape[1], -1)
+        logits = self.filter.expected_reward(asked, ports)
         error = F.binary_cross_entropy_with_logits(logits, queries.reward[observed], reduction="none")
-        weight = queries.weight[observed]
-        return _mean(error, weight.unsqueeze(-1).expand_as(error))
+        return _mean(error, queries.weight[observed])
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:

@@ -175,7 +175,7 @@ class Learner:
     def update_model(self) -> dict[str, Tensor]:
         """One step on the latent model's negative ELBO."""
         learner, loss_weights = self._config.learner, self._config.loss
-        batch = make_batch(self._draw(learner.batch_trials), loss_weights.queries, self._rng, self._device)
+        batch = make_batch(self._draw(learner.batch_trials), self._device)
         loss, metrics = self.networks.model.loss(batch, loss_weights)
         self._step("model", loss, self.networks.model)
         self.model_updates += 1

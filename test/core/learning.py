@@ -72,6 +72,7 @@ def hand_made(
         ports=np.zeros((rows, 3, 3), np.float32),
         search=np.full((rows, 3), 0.5, np.float32),
         direct=np.broadcast_to(np.arange(3, dtype=np.float32)[None, :, None] / 10, (rows, 3, 3)).copy(),
+        live=np.full(rows, -1),
         ends=ends,
         demonstration=False,
     )

@@ -129,17 +129,25 @@ def test_a_missing_reward_masks_every_return_that_would_count_it() -> None:
     assert Transitions(trial, 0.5, n_step=2).known.tolist() == [False, False, True]
 
 
-def test_queries_are_instants_in_a_port_with_balanced_rewards() -> None:
-    """Rows 1 (port 1, no reward) and 3 (port 0, reward): about half of each; never another row."""
-    trial = hand_made([[0, 0, 0, 1]], in_port=[[-1, 1, -1, 0]])
-    queries = make_batch([trial], 200, np.random.default_rng(0), CPU).queries
-    asked_live = (queries.tool == torch.from_numpy(trial.tool[3])).all(-1)
-    asked_dead = (queries.tool == torch.from_numpy(trial.tool[1])).all(-1)
-    assert (asked_live | asked_dead).all()
-    assert torch.equal(queries.reward, asked_live.float())
-    assert asked_live.float().mean().item() == pytest.approx(0.5, abs=0.06)
-    assert queries.weight.tolist() == [[1.0] * 4]
+def test_once_a_port_has_paid_every_port_is_known() -> None:
+    """Port 0 pays in row 3: asked from any row, also before, ports 1 and 2 do not pay."""
+    queries = make_batch([hand_made([[0, 0, 0, 1]], in_port=[[-1, 1, -1, 0]])], CPU).queries
+    assert queries.reward.tolist() == [[[1, 0, 0]] * 4]
+    assert queries.weight.tolist() == [[[1, 1, 1]] * 4]
 
 
-def test_a_trial_that_touched_no_port_asks_nothing() -> None:
-    assert make_batch([hand_made([[0, 0]])], 3, np.random.default_rng(0), CPU).queries.weight.tolist() == [[0.0] * 2]
+def test_before_only_ports_that_were_tried_are_known() -> None:
+    """Port 1 was tried; port 2 too, but nobody judged that row."""
+    trial = hand_made([[0, 0, 0]], in_port=[[-1, 1, 2]])
+    trial.reward_valid[2] = False
+    queries = make_batch([trial], CPU).queries
+    assert queries.reward.tolist() == [[[0, 0, 0]] * 3]
+    assert queries.weight.tolist() == [[[0, 1, 0]] * 3]
+
+
+def test_in_hindsight_every_port_is_known_visited_or_not() -> None:
+    """Relabelled to port 2, which was never tried; padding is not asked."""
+    trial = relabel(hand_made([[0, 0]], in_port=[[-1, 1]]), 2, horizon=1, end_on_success=True)
+    queries = make_batch([trial, hand_made([[0, 0, 0]])], CPU).queries
+    assert queries.reward[0].tolist() == [[0, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert queries.weight.tolist() == [[[1, 1, 1], [1, 1, 1], [0, 0, 0]], [[0, 0, 0]] * 3]

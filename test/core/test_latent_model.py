@@ -126,7 +126,7 @@ def test_gradient_isolation() -> None:
         nets.zero_grad(set_to_none=True)
         return names
 
-    make = make_batch([hand_made([[0, 0, 0, 1]], in_port=[[-1, 1, -1, 0]])], 2, np.random.default_rng(0), CPU)
+    make = make_batch([hand_made([[0, 0, 0, 1]], in_port=[[-1, 1, -1, 0]])], CPU)
     nets.model.loss(make, config.loss)[0].backward()
     assert touched() == {"model"}
     target = critic_target(nets.target_critics, nets.actor, torch.tensor(0.1), batch, True)
@@ -150,7 +150,7 @@ def test_loss_is_a_mean_over_rows(model: RecurrentModel) -> None:
     for rows in (3, 6):
         trial = hand_made([[0.0] * rows])
         trial.image[:], trial.tool[:] = 100, 0.5
-        batch = make_batch([trial], 1, np.random.default_rng(0), CPU)
+        batch = make_batch([trial], CPU)
         parts.append(model.loss(batch, weights)[1])
     for name, expected in [
         ("model/image", (100 / 255 - 0.5) ** 2),  # the decoder's zero output is grey
@@ -162,7 +162,7 @@ def test_loss_is_a_mean_over_rows(model: RecurrentModel) -> None:
 
 
 def test_free_nats_and_balance_change_the_gradient_not_the_reported_value(model: RecurrentModel) -> None:
-    batch = make_batch([hand_made([[0, 0, 0, 1]])], 1, np.random.default_rng(0), CPU)
+    batch = make_batch([hand_made([[0, 0, 0, 1]])], CPU)
     torch.manual_seed(0)
     plain = model.loss(batch, LossConfig())[1]["model/kl"].item()
     balanced = model.loss(batch, LossConfig(kl_balance=0.8))[1]["model/kl"].item()

@@ -145,7 +145,7 @@ def test_shaped_reward_reaches_targets_and_no_belief() -> None:
     losses = []
     for t in (plain, moved):
         torch.manual_seed(0)
-        losses.append(nets.model.loss(make_batch([t], 1, np.random.default_rng(0), CPU), config.loss)[1])
+        losses.append(nets.model.loss(make_batch([t], CPU), config.loss)[1])
     assert losses[0]["model/kl"] == losses[1]["model/kl"]
     assert losses[0]["model/reward"] != losses[1]["model/reward"]
     assert plain.reward.tolist() == [0, 0, 0, 1, 0, 0] * 2
@@ -172,7 +172,7 @@ def test_gradient_isolation() -> None:
         nets.zero_grad(set_to_none=True)
         return names
 
-    nets.model.loss(make_batch([trial], 1, np.random.default_rng(0), CPU), LossConfig())[0].backward()
+    nets.model.loss(make_batch([trial], CPU), LossConfig())[0].backward()
     assert touched() == {"model"}
     target = critic_target(nets.target_critics, nets.actor, torch.tensor(0.1), batch, True)
     critic_loss(nets.critics, target, batch)[0].backward()

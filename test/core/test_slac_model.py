@@ -53,7 +53,7 @@ def batch_of(*rewards: list[float], **changes: float) -> TrialBatch:
     trial = hand_made([list(r) for r in rewards])
     for name, value in changes.items():
         getattr(trial, name)[:] = value
-    return make_batch([trial], 1, np.random.default_rng(0), CPU)
+    return make_batch([trial], CPU)
 
 
 def changed(inputs: Inputs, name: str, row: int) -> Inputs:
