@@ -14,6 +14,8 @@ from meld_core.scripted_search import ScriptedSearch
 from meld_core.tasks import Task, seated
 from meld_core.types import Source, Trial
 
+_OPEN = 0.2
+"""Weight of a query that the rows so far do not answer."""
 TOOL = 3
 """Size of the tool position."""
 
@@ -186,7 +188,7 @@ class Queries:
     """Asked from every row of every port: does it pay, in this task, in this row's episode?"""
 
     reward: Tensor  # (B, L, P) 0/1
-    weight: Tensor  # (B, L, P): 0 where the trial's rewards do not tell
+    weight: Tensor  # (B, L, P): 0 where the trial's rewards never tell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +249,7 @@ def make_batch(trials: Sequence[LearnerTrial], device: torch.device) -> TrialBat
         inputs=inputs,
         reward=stacked(t.target for t in trials),
         ports=stacked(t.ports for t in trials).flatten(2),
-        queries=Queries(stacked(reward for reward, _ in answers), stacked(known for _, known in answers)),
+        queries=Queries(stacked(reward for reward, _ in answers), stacked(weight for _, weight in answers)),
     )
 
 
@@ -260,18 +262,26 @@ def port_rewards(trial: LearnerTrial) -> tuple[np.ndarray, np.ndarray]:
     Every port is asked about, visited or not: asked only about those that were visited, the answer would lie in the
     question, as the last port of a search is visited only when it pays.
 
+    What the rows so far tell weighs more than what is still open: there only the odds are to be learned, and from the
+    many rows of a search that tell nothing yet the filter learned to remember only slowly.
+
     Returns:
-        (N, P) rewards 0/1 and (N, P) 1 where known, float32.
+        (N, P) rewards 0/1 and (N, P) weights: 0 where not known, 1 where told by then, else `_OPEN`; float32.
     """
-    reward, known = np.zeros(trial.in_port.shape, np.float32), np.zeros(trial.in_port.shape, np.float32)
+    reward, weight = np.zeros(trial.in_port.shape, np.float32), np.zeros(trial.in_port.shape, np.float32)
     judged = (trial.reward_valid & ~trial.first_in_episode)[:, None] & trial.in_port
-    paid = trial.reward > 0.5
+    paid = judged & (trial.reward > 0.5)[:, None]
     for rows in trial.episodes() if trial.switching else [slice(0, len(trial))]:
+        unpaid_by_then = np.logical_or.accumulate((judged & ~paid)[rows])
         live = int(trial.live[rows.start])
-        if live < 0 and (judged[rows] & paid[rows, None]).any():
-            live = int((judged[rows] & paid[rows, None]).any(axis=0).argmax())
-        if live >= 0:
-            reward[rows, live], known[rows] = 1.0, 1.0
-        else:
-            known[rows] = judged[rows].any(axis=0)
-    return reward, known
+        if live < 0 and paid[rows].any():
+            live = int(paid[rows].any(axis=0).argmax())
+        if live < 0:
+            weight[rows] = np.where(unpaid_by_then, 1.0, unpaid_by_then[-1] * _OPEN)
+            continue
+        found_by_then = np.logical_or.accumulate(paid[rows].any(axis=1)) | (
+            unpaid_by_then.sum(axis=1) == unpaid_by_then.shape[1] - 1
+        )
+        reward[rows, live] = 1.0
+        weight[rows] = np.where(unpaid_by_then | found_by_then[:, None], 1.0, _OPEN)
+    return reward, weight

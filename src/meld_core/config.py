@@ -148,7 +148,7 @@ class LossConfig(Section):
     reward_weight: float = setting(20.0, "Weight of the binary reward log-likelihood.", low=0.0)
     reward_positive_weight: float = setting(10.0, "Extra weight of rows with reward 1.", low=1.0)
     tool_weight: float = setting(20.0, "Weight of the squared tool position error.", low=0.0)
-    query_weight: float = setting(20.0, "Weight of the query loss.", low=0.0)
+    query_weight: float = setting(60.0, "Weight of the query loss.", low=0.0)
     port_weight: float = setting(20.0, "Weight of the squared error of the taught port positions.", low=0.0)
 
 

@@ -130,10 +130,10 @@ def test_a_missing_reward_masks_every_return_that_would_count_it() -> None:
 
 
 def test_once_a_port_has_paid_every_port_is_known() -> None:
-    """Port 0 pays in row 3: asked from any row, also before, ports 1 and 2 do not pay."""
+    """Port 1 fails in row 1, port 0 pays in row 3. What a row has not been told yet weighs 0.2."""
     queries = make_batch([hand_made([[0, 0, 0, 1]], in_port=[[-1, 1, -1, 0]])], CPU).queries
     assert queries.reward.tolist() == [[[1, 0, 0]] * 4]
-    assert queries.weight.tolist() == [[[1, 1, 1]] * 4]
+    assert queries.weight[0].numpy() == pytest.approx(np.array([[0.2, 0.2, 0.2], *[[0.2, 1, 0.2]] * 2, [1, 1, 1]]))
 
 
 def test_before_only_ports_that_were_tried_are_known() -> None:
@@ -142,12 +142,13 @@ def test_before_only_ports_that_were_tried_are_known() -> None:
     trial.reward_valid[2] = False
     queries = make_batch([trial], CPU).queries
     assert queries.reward.tolist() == [[[0, 0, 0]] * 3]
-    assert queries.weight.tolist() == [[[0, 1, 0]] * 3]
+    assert queries.weight[0].numpy() == pytest.approx(np.array([[0, 0.2, 0], [0, 1, 0], [0, 1, 0]]))
 
 
 def test_in_hindsight_every_port_is_known_visited_or_not() -> None:
-    """Relabelled to port 2, which was never tried; padding is not asked."""
-    trial = relabel(hand_made([[0, 0]], in_port=[[-1, 1]]), 2, horizon=1, end_on_success=True)
-    queries = make_batch([trial, hand_made([[0, 0, 0]])], CPU).queries
-    assert queries.reward[0].tolist() == [[0, 0, 1], [0, 0, 1], [0, 0, 0]]
-    assert queries.weight.tolist() == [[[1, 1, 1], [1, 1, 1], [0, 0, 0]], [[0, 0, 0]] * 3]
+    """Relabelled to port 2, which was never tried; after ports 1 and 0 only it is left; padding is not asked."""
+    trial = relabel(hand_made([[0, 0, 0]], in_port=[[-1, 1, 0]]), 2, horizon=2, end_on_success=True)
+    queries = make_batch([trial, hand_made([[0, 0, 0, 0]])], CPU).queries
+    assert queries.reward[0].tolist() == [*[[0, 0, 1]] * 3, [0, 0, 0]]
+    expected = [[0.2, 0.2, 0.2], [0.2, 1, 0.2], [1, 1, 1], [0, 0, 0]]
+    assert queries.weight.numpy() == pytest.approx(np.array([expected, [[0, 0, 0]] * 4]))

@@ -264,7 +264,8 @@ def test_queries_ask_about_their_own_episode() -> None:
     trial = switching([[0, 1], [0, 0, 1], [0, 0]], [[-1, 1], [-1, 1, 0], [-1, 2]])
     queries = make_batch([trial], torch.device("cpu")).queries
     assert queries.reward[0].tolist() == [[0, 1, 0]] * 2 + [[1, 0, 0]] * 3 + [[0, 0, 0]] * 2
-    assert queries.weight[0].tolist() == [[1, 1, 1]] * 5 + [[0, 0, 1]] * 2
+    first, second, third = [[0.2] * 3, [1, 1, 1]], [[0.2] * 3, [0.2, 1, 0.2], [1, 1, 1]], [[0, 0, 0.2], [0, 0, 1]]
+    assert queries.weight[0].numpy() == pytest.approx(np.array([*first, *second, *third]))
 
 
 def test_an_agent_counts_episodes_as_it_was_trained_to(monkeypatch: pytest.MonkeyPatch) -> None:
