@@ -40,7 +40,9 @@ class SuccessGuard:
 
     def verdict(self) -> str:
         """Why to go back, in one sentence; "" for no reason to."""
-        if len(self._window) < self._config.window or self._average() >= self._best - self._config.drop:
+        if not self._window or len(self._window) < self._config.window:
+            return ""
+        if self._average() >= self._best - self._config.drop:
             return ""
         return (
             f"success over the last {len(self._window)} policy trials fell to {self._average():.2f} from "

@@ -1,0 +1,99 @@
+"""Fault 19: damaged, foreign, older, senseless weights are refused with a reason, and the old policy stays."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from meld_core.agent import Agent
+from meld_core.canary import Canary
+from meld_core.config import Config, to_mapping
+from meld_core.learner import Learner
+from meld_core.weights import Weights, WeightsError
+from meld_core.weights_gate import WeightsGate
+
+from .learning import tiny_config
+from .test_learner import Store
+
+CONFIG = tiny_config()
+
+
+def weights(version=0, run="demo", config=CONFIG, **different):
+    made = Learner(config, Store([]), run).weights()
+    return dataclasses.replace(made, version=version, **different)
+
+
+def changed(original, name, value):
+    return dataclasses.replace(original, tensors={**original.tensors, name: value})
+
+
+def refusal(data, gate=None):
+    with pytest.raises(WeightsError) as caught:
+        (gate or WeightsGate(CONFIG, "demo")).admit(data)
+    return str(caught.value)
+
+
+def test_newer_weights_pass_and_the_same_again_are_no_news():
+    now = [10.0]
+    gate = WeightsGate(CONFIG, "demo", clock=lambda: now[0])
+    first, second = weights(0).to_bytes(), weights(1).to_bytes()
+    assert gate.admit(first).version == 0
+    assert gate.admit(second).version == 1
+    assert gate.admit(second) is None
+    assert gate.admit(first) is None  # known, although older
+    now[0] = 12.5
+    assert (gate.seconds_since(1), gate.seconds_since(7)) == (2.5, None)
+
+
+def test_every_kind_of_bad_weights_is_refused_with_its_reason():
+    good = weights(1)
+    data = bytearray(good.to_bytes())
+    data[-5] ^= 1
+    assert "does not match its sha256" in refusal(bytes(data))
+    assert "weights of run 'other' came, this is 'demo'" in refusal(weights(run="other").to_bytes())
+    wider = tiny_config("model.memory=16")
+    assert "model.memory=16" in refusal(weights(config=wider).to_bytes())
+    other = tiny_config("learner.model_rate=0.5")
+    assert "trained with another config than this run's" in refusal(weights(config=other).to_bytes())
+    gate = WeightsGate(CONFIG, "demo")
+    gate.admit(weights(5).to_bytes())
+    assert refusal(weights(4).to_bytes(), gate) == "weights version 4 came, version 5 is here already"
+    name = sorted(good.tensors)[0]
+    shapes = changed(good, name, torch.zeros(3, 5, 7))
+    assert "(3, 5, 7)" in refusal(shapes.to_bytes())
+    extra = changed(good, "actor.more", torch.zeros(1))
+    assert "as 'actor.more', the agent needs nothing" in refusal(extra.to_bytes())
+
+
+def test_nan_cannot_even_be_made():
+    good = weights()
+    name = sorted(good.tensors)[0]
+    with pytest.raises(WeightsError, match="NaN or infinity"):
+        changed(good, name, torch.full_like(good.tensors[name], float("nan")))
+
+
+def test_the_canary_refuses_finite_weights_with_senseless_actions():
+    """Every number is finite, yet their products are not: the fixed observations show it."""
+    good = weights()
+    huge = {name: torch.full_like(t, 3e38) if t.is_floating_point() else t for name, t in good.tensors.items()}
+    with pytest.raises(WeightsError, match="to the fixed observation 0, expected finite actions"):
+        Canary(CONFIG).check(dataclasses.replace(good, tensors=huge))
+    Canary(CONFIG).check(good)
+
+
+def test_refused_weights_leave_the_agent_as_it_was():
+    agent = Agent(CONFIG)
+    agent.load(weights(0))
+    before = {name: tensor.clone() for name, tensor in agent._nets.state_dict().items()}
+    good = weights(1)
+    last = sorted(good.tensors)[-1]
+    other = {name: tensor + 1 for name, tensor in good.tensors.items()} | {last: torch.zeros(2, 3, 4, 5)}
+    with pytest.raises(WeightsError):
+        agent.load(dataclasses.replace(good, tensors=other))
+    assert agent.weights_version == 0
+    assert all(torch.equal(before[name], tensor) for name, tensor in agent._nets.state_dict().items())
+
+
+def test_the_canary_suits_the_default_config():
+    config = Config()
+    Canary(config).check(Weights(Agent(config)._nets.state_dict(), 0, -1, "x", to_mapping(config)))
