@@ -38,7 +38,7 @@ PER_RUN = {"process": 8, "graph": 6}
 """After so many kills a run is left to finish."""
 VICTIMS = ("trainer", "policy", "robot", "reward", "supervisor")
 _LOOK = 0.02
-_PATIENCE = 300.0
+_PATIENCE = 1200.0
 """A run that has not come to its end by then hangs [s]."""
 
 
