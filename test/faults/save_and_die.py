@@ -22,26 +22,33 @@ from meld_core.learner import Learner
 def main(folder: Path, times: int) -> None:
     """See the module."""
     rng, learner = random.Random(0), Learner(tiny_config("model.memory=256", "model.hidden=256"), Store([]))
+    began = time.monotonic()
     learner.save(folder / "00000000.safetensors")
+    seconds = time.monotonic() - began
     for _ in range(times):
+        ear, mouth = os.pipe()
         child = os.fork()
         if child == 0:
-            save_for_ever(learner, folder)
-        time.sleep(rng.uniform(0.005, 0.04))
+            save_for_ever(learner, folder, mouth)
+        os.read(ear, 1)
+        time.sleep(rng.uniform(0.0, 2.0 * seconds))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        os.close(ear)
+        os.close(mouth)
         left = remove_temporary(folder)
         newest = sorted(folder.glob("*.safetensors"))[-1]
         learner.load(newest)
         print(f"{'half' if left else 'whole'} {learner.version} {newest.stem}")
 
 
-def save_for_ever(learner: Learner, folder: Path) -> None:
-    """As a trainer does, without the training between."""
+def save_for_ever(learner: Learner, folder: Path, mouth: int) -> None:
+    """As a trainer does, without the training between. Says when it is about to begin."""
     number = int(sorted(folder.glob("*.safetensors"))[-1].stem)
     while True:
         number += 1
         learner.version = number
+        os.write(mouth, b".")
         learner.save(folder / f"{number:08d}.safetensors")
         for old in sorted(folder.glob("*.safetensors"))[:-2]:
             old.unlink()
