@@ -177,6 +177,7 @@ class SacConfig(Section):
     max_std: float = setting(0.25, "Largest bounded spread of the policy before the squash.", low=0.011, high=10.0)
     target_entropy_per_action: float = setting(-1.5, "Target entropy divided by the action size.", unit="nats")
     entropy_backup: bool = setting(False, "Count the entropy of future actions in the critic target.")
+    value_weight: float = setting(1.0, "Weight of the critics in the actor's loss; 0 only imitates.", low=0.0)
     cloning_weight: float = setting(1.0, "Weight of behaviour cloning on demonstrations.", low=0.0)
     cloning_until: float = setting(0.67, "Cloning fades linearly to `cloning_to` at this fraction.", low=0.0, high=1.0)
     cloning_to: float = setting(0.5, "Share of the cloning weight that stays to the end.", low=0.0, high=1.0)

@@ -197,7 +197,9 @@ class Learner:
         faded = min(1.0, progress / max(1e-9, sac.cloning_until))
         cloning = sac.cloning_weight * (1.0 + (sac.cloning_to - 1.0) * faded)
         nets.critics.requires_grad_(False)
-        loss, log_pi, actor_metrics = actor_loss(nets.actor, nets.critics, temperature, batch, cloning)
+        loss, log_pi, actor_metrics = actor_loss(
+            nets.actor, nets.critics, temperature, batch, value=sac.value_weight, cloning=cloning
+        )
         self._step("actor", loss, nets.actor)
         nets.critics.requires_grad_(True)
         self._step(

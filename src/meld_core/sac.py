@@ -56,9 +56,15 @@ def critic_loss(critics: Critics, target: Tensor, batch: BeliefBatch) -> tuple[T
 
 
 def actor_loss(
-    actor: Actor, critics: Critics, temperature: Tensor, batch: BeliefBatch, cloning: float
+    actor: Actor,
+    critics: Critics,
+    temperature: Tensor,
+    batch: BeliefBatch,
+    *,
+    value: float = 1.0,
+    cloning: float = 0.0,
 ) -> tuple[Tensor, Tensor, Metrics]:
-    """J_π = E[α log π(a|b) - min_i Q_i(b, a)] + cloning · E_demo[|tanh μ(b) - a_demo|²].
+    """J_π = E[α log π(a|b) - value · min_i Q_i(b, a)] + cloning · E_demo[|tanh μ(b) - a_demo|²].
 
     Returns:
         Scalar loss, log π (B,) without gradient, metrics.
@@ -66,7 +72,7 @@ def actor_loss(
     mean, log_std = actor(batch.belief)
     action, log_pi = actor.squash(mean, log_std)
     q = critics(batch.belief, action).min(dim=0).values
-    loss = (temperature * log_pi - q).mean()
+    loss = (temperature * log_pi - value * q).mean()
     error = (torch.tanh(mean) - batch.intended).square().sum(dim=-1)
     clone = (error * batch.cloned).sum() / batch.cloned.sum().clamp(min=1.0)
     metrics = {"actor/loss": loss.detach(), "actor/entropy": -log_pi.detach().mean(), "actor/cloning": clone.detach()}

@@ -133,7 +133,7 @@ def test_gradient_isolation() -> None:
     critic_loss(nets.critics, target, batch)[0].backward()
     assert touched() == {"critics"}
     nets.critics.requires_grad_(False)
-    loss, log_pi, _ = actor_loss(nets.actor, nets.critics, torch.tensor(0.1), batch, 1.0)
+    loss, log_pi, _ = actor_loss(nets.actor, nets.critics, torch.tensor(0.1), batch, cloning=1.0)
     loss.backward()
     assert touched() == {"actor"}
     temperature_loss(nets.log_temperature, log_pi, -2.0).backward()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -74,15 +75,24 @@ def test_cloning_counts_demonstrated_rows_only() -> None:
     intended = torch.full((4, 3), 9.0)
     intended[2] = torch.tensor([0.5, 0.0, 1.0])
     batch = a_batch(intended=intended, cloned=torch.tensor([0.0, 0.0, 1.0, 0.0]))
-    losses = [actor_loss(actor, FixedCritics(1.0, 2.0), torch.tensor(0.0), batch, c)[0].item() for c in (0.0, 2.0)]  # type: ignore[arg-type]
+    critics: Any = FixedCritics(1.0, 2.0)
+    losses = [actor_loss(actor, critics, torch.tensor(0.0), batch, cloning=c)[0].item() for c in (0.0, 2.0)]
     assert losses == pytest.approx([-1.0, -1.0 + 2.0 * 1.25])
 
 
 def test_actor_loss_uses_the_smaller_critic_and_the_temperature() -> None:
     actor = Actor(8, 4, 3)
     torch.manual_seed(0)
-    loss, log_pi, _ = actor_loss(actor, FixedCritics(5.0, 2.0), torch.tensor(0.25), a_batch(), 0.0)  # type: ignore[arg-type]
+    critics: Any = FixedCritics(5.0, 2.0)
+    loss, log_pi, _ = actor_loss(actor, critics, torch.tensor(0.25), a_batch())
     assert loss.item() == pytest.approx(0.25 * log_pi.mean().item() - 2.0)
+
+
+def test_critics_speak_with_their_weight() -> None:
+    """min(5, 2) = 2, weighed 0.25."""
+    critics: Any = FixedCritics(5.0, 2.0)
+    loss, _, _ = actor_loss(Actor(8, 4, 3), critics, torch.tensor(0.0), a_batch(), value=0.25)
+    assert loss.item() == pytest.approx(-0.5)
 
 
 def test_polyak_moves_by_its_rate() -> None:
