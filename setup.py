@@ -52,6 +52,7 @@ setup(
         "tyro>=0.9",
     ],
     extras_require={
+        "bags": ["rosbags>=0.10"],
         "baselines": ["sb3-contrib>=2.8"],
         "ros": ["ros-rclpy", "ros-rmw-fastrtps-cpp", "ros-common-interfaces"],
         "test": [
@@ -62,6 +63,7 @@ setup(
             "hypothesis>=6.0",
             "pytest>=7.0",
             "pytest-timeout>=2.0",
+            "rosbags>=0.10",
             "xacro",
         ],
         "dev": ["mypy", "ruff"],

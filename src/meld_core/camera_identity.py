@@ -90,3 +90,12 @@ def identifier(config: CameraConfig, others: Mapping[str, np.ndarray]) -> Identi
         )
 
     return identify
+
+
+def video_devices(sysfs: Path = _SYSFS) -> list[tuple[str, str, str]]:
+    """Path, name and serial number of every video device."""
+    found = []
+    for folder in sorted(sysfs.glob("video*")):
+        name = (folder / "name").read_text(encoding="utf-8").strip() if (folder / "name").is_file() else ""
+        found.append((f"/dev/{folder.name}", name, serial_of(folder.name.removeprefix("video"), sysfs)))
+    return found

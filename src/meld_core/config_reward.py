@@ -34,7 +34,9 @@ class RewardConfig(Section):
     )
     goals: str = setting("", "pose: YAML file of taught goals; empty: the live port of the announced task.")
     goal_tolerance: float = setting(0.008, "pose: distance from a goal that counts.", unit="m", low=0.0005, high=0.2)
-    goal_depth: float = setting(0.0, "pose: taught goals lie this far above where success is.", unit="m", low=0.0)
+    goal_depth: float = setting(
+        0.012, "pose: how far below a port's mouth the tip of a seated plug is.", unit="m", low=0.0, high=0.1
+    )
     brightness: float = setting(
         0.0, "led: mean brightness (of 255) that region and range were chosen at; 0: not watched.", low=0.0, high=255.0
     )

@@ -12,44 +12,85 @@ import cv2
 import numpy as np
 
 from meld_core.config import ConfigError, RewardConfig, did_you_mean
+from meld_core.reward_drift import DriftWatch
+from meld_core.tasks import Task
 from meld_core.types import Frame, Reward, RobotState
 
 
 class RewardDetector(Protocol):
     """Judges one stamp."""
 
+    @property
+    def alarm(self) -> str:
+        """Why its judgements deserve doubt, one sentence; '' where nothing is known."""
+
+    @property
+    def needs_state(self) -> bool:
+        """Whether it looks at the robot's state instead of pictures."""
+
     def __call__(self, frames: Mapping[str, Frame], state: RobotState | None) -> Reward:
         """The reward at this stamp; `Reward.missing()` where no judgement is possible."""
+
+    def set_task(self, task: Task) -> None:
+        """Another task stands on the bench. Only a detector that was taught its goals looks at it."""
 
     def reset(self) -> None:
         """Forget earlier stamps: a new episode begins."""
 
 
-class LedDetector:
+class PictureDetector:
+    """What all detectors that look at the frame named `detector` share.
+
+    A missing or dark view gives `Reward.missing()` and breaks a row of agreeing frames.
+    """
+
+    needs_state = False
+
+    def __init__(self, config: RewardConfig, drift: DriftWatch) -> None:
+        self._config, self._drift = config, drift
+        self._agreeing = 0
+
+    @property
+    def alarm(self) -> str:
+        """See `RewardDetector`."""
+        return self._drift.alarm
+
+    def __call__(self, frames: Mapping[str, Frame], state: RobotState | None = None) -> Reward:
+        """Judge the frame named `detector`."""
+        frame = frames.get("detector")
+        brightness = 0.0 if frame is None else float(frame.pixels.mean())
+        if frame is None or brightness < self._config.min_brightness:
+            self._agreeing = 0
+            return Reward.missing()
+        agrees, probability = self.judge(frame.pixels)
+        self._drift.look(brightness, probability)
+        self._agreeing = self._agreeing + 1 if agrees else 0
+        success = self._agreeing >= self._config.debounce
+        return Reward(reward=float(success), success=success, probability=probability)
+
+    def judge(self, pixels: np.ndarray) -> tuple[bool, float]:
+        """(H, W, 3) uint8 RGB → whether it shows a success, and how probably. Other pictures are not considered."""
+        raise NotImplementedError
+
+    def set_task(self, task: Task) -> None:
+        """Pictures tell whatever the task."""
+
+    def reset(self) -> None:
+        """Forget earlier frames. What is known of the light stays known."""
+        self._agreeing = 0
+
+
+class LedDetector(PictureDetector):
     """Success is a lit link LED: enough pixels of its colour in a region of the detector view."""
 
     def __init__(self, config: RewardConfig) -> None:
-        self._config = config
+        super().__init__(config, DriftWatch(config, config.brightness))
         self._lower, self._upper = np.array(config.hsv_lower), np.array(config.hsv_upper)
-        self._agreeing = 0
 
-    def __call__(self, frames: Mapping[str, Frame], state: RobotState | None = None) -> Reward:
-        """Judge the frame named `detector`.
-
-        A missing or dark view gives `Reward.missing()` and breaks a row of agreeing frames.
-
-        Raises:
-            ConfigError: if the region does not lie inside the view.
-        """
-        frame = frames.get("detector")
-        if frame is None or frame.pixels.mean() < self._config.min_brightness:
-            self._agreeing = 0
-            return Reward.missing()
-        lit = self.lit_pixels(frame.pixels)
-        self._agreeing = self._agreeing + 1 if lit >= self._config.min_pixels else 0
-        success = self._agreeing >= self._config.debounce
-        probability = min(1.0, 0.5 * lit / self._config.min_pixels)
-        return Reward(reward=float(success), success=success, probability=probability)
+    def judge(self, pixels: np.ndarray) -> tuple[bool, float]:
+        """See `PictureDetector`. Raises ConfigError if the region does not lie inside the view."""
+        lit = self.lit_pixels(pixels)
+        return lit >= self._config.min_pixels, min(1.0, 0.5 * lit / self._config.min_pixels)
 
     def lit_pixels(self, pixels: np.ndarray) -> int:
         """Pixels of the LED's colour in the region; (H, W, 3) uint8 RGB → count."""
@@ -62,16 +103,28 @@ class LedDetector:
         hsv = cv2.cvtColor(np.ascontiguousarray(pixels[y : y + height, x : x + width]), cv2.COLOR_RGB2HSV)
         return int(cv2.countNonZero(cv2.inRange(hsv, self._lower, self._upper)))
 
-    def reset(self) -> None:
-        """Forget earlier frames."""
-        self._agreeing = 0
+
+def _pose(config: RewardConfig) -> RewardDetector:
+    from meld_core.reward_pose import PoseDetector
+
+    return PoseDetector(config)
 
 
-DETECTORS: dict[str, Callable[[RewardConfig], RewardDetector]] = {"led": LedDetector}
+def _classifier(config: RewardConfig) -> RewardDetector:
+    from meld_core.reward_classifier import ClassifierDetector  # torch, which the other detectors do without
+
+    return ClassifierDetector(config)
+
+
+DETECTORS: dict[str, Callable[[RewardConfig], RewardDetector]] = {
+    "led": LedDetector,
+    "pose": _pose,
+    "classifier": _classifier,
+}
 
 
 def make_detector(config: RewardConfig) -> RewardDetector:
-    """The detector of a config. Raises ConfigError on an unknown kind."""
+    """The detector of a config. Raises ConfigError on an unknown kind, and where it lacks what its kind needs."""
     if config.kind not in DETECTORS:
         raise ConfigError(
             f"unknown reward detector '{config.kind}'{did_you_mean(config.kind, DETECTORS)} [setting: reward.kind]"

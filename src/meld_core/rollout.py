@@ -43,6 +43,7 @@ class Bench:
     def set_task(self, task: Task) -> None:
         """Prepare the bench for a task."""
         self._robot.set_task(task)
+        self._detector.set_task(task)
 
     def reset(self) -> tuple[Observation, dict[str, float]]:
         """Arm to its start pose. Returns the first observation of an episode and the recorded extras."""

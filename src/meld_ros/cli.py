@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from meld_ros.cli_reward import Camera, Reward
+
 Overrides = tyro.conf.UseAppendAction[list[list[str]]]
 
 
@@ -176,6 +178,8 @@ Command = (
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Launch, tyro.conf.subcommand("launch")]
     | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Reward, tyro.conf.subcommand("reward")]
+    | Annotated[Camera, tyro.conf.subcommand("camera")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
@@ -219,6 +223,10 @@ def _run(command: Command, line: str) -> int:
         return commands.study(command, line)
     if isinstance(command, Launch):
         return commands.launch(command)
+    if isinstance(command, Reward):
+        return commands.reward(command)
+    if isinstance(command, Camera):
+        return commands.camera(command)
     if isinstance(command, Bench):
         return commands.bench(command)
     return commands.verify(command)

@@ -16,6 +16,7 @@ from meld_ros.share import resolve_config
 if TYPE_CHECKING:
     from meld_core.weights import Weights
     from meld_ros.cli import Bench, Data, Demo, Eval, Launch, Probe, Study, Sweep, Train
+    from meld_ros.cli_reward import Camera, Reward
 
 
 def train(command: Train, line: str) -> int:
@@ -134,6 +135,20 @@ def bench(command: Bench) -> int:
     from meld_ros.durability import run_durability
 
     return run_durability(command.kills, command.seed, command.json)
+
+
+def reward(command: Reward) -> int:
+    """`meld reward`."""
+    from meld_ros import reward_commands
+
+    return reward_commands.reward(command)
+
+
+def camera(command: Camera) -> int:
+    """`meld camera`."""
+    from meld_ros import reward_commands
+
+    return reward_commands.camera(command)
 
 
 def verify(command: Data) -> int:

@@ -74,6 +74,7 @@ class InsertionEnvironment(gymnasium.Env[Any, np.ndarray]):
         self._robot.connect()
         if task is not self._task:
             self._robot.set_task(task)
+            self._detector.set_task(task)
             self._task = task
         self._gate.reset()
         self._detector.reset()
