@@ -28,7 +28,7 @@ FACTS = "training.json"
 """Written once the final weights are."""
 _KEPT = 2
 """Checkpoints kept: the newest, and one in case it is damaged; besides those that may be gone back to."""
-_MOST_SKIPPED = 0.5
+_MOST_SKIPPED = 0.25
 """A round that had to skip more than this share of its updates has diverged."""
 _RETRY = 1.0
 """Between two tries to write on a full disk [s]."""
