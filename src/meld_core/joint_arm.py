@@ -264,10 +264,10 @@ class JointArm:
 
     def close(self, park: bool = True) -> None:
         """Bring the arm to its rest pose and let go; where that is not safe (or not asked for) it keeps its place."""
-        if self._state != "connected":
+        if self._state == "closed":
             return
         try:
-            if park:
+            if park and self._state == "connected":
                 self._park()
         except RuntimeError:  # lost, interrupted or stuck: never moved blindly, never dropped
             self.hold()

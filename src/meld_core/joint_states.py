@@ -153,7 +153,7 @@ _LEAST_COMMANDED = 0.02
 _DEAD_SHARE = 0.15
 _ALIVE_SHARE = 0.5
 """Shares of the commanded motion: below the first a joint does not follow, above the second it does."""
-_LATENCY = 0.08
+_LATENCY = 0.15
 """Driver and servo may answer this late [s]."""
 
 
@@ -201,9 +201,8 @@ class FollowWatch:
         if first[0] > begin:
             return ""
         until = [row for row in self._rows if row[0] <= now - _LATENCY]
-        asked = until[-1][1] - first[1]
-        moved = (self._rows[-1][2] - first[2]) * np.sign(asked)
-        asked = np.abs(asked)
+        asked = np.abs(until[-1][1] - first[1])
+        moved = np.ptp(np.array([row[2] for row in self._rows]), axis=0)  # a servo that lags still moves
         tells = asked > _LEAST_COMMANDED
         dead = tells & (moved < _DEAD_SHARE * asked)
         if dead.sum() != 1 or not (tells & (moved >= _ALIVE_SHARE * asked)).any():

@@ -47,7 +47,11 @@ class RobotNode(Node):
         self._lockstep = config.robot.mode == "lockstep"
         self._scale = ros.ActionScale(config.robot.step_size, config.robot.control_period)
         self._robot = make_robot(config, self)
-        self._robot.connect()
+        try:
+            self._robot.connect()
+        except Exception:
+            self._robot.close(park=False)
+            raise
         self._gate = MotionGate(self._robot, config.gate, config.robot)
         self._host: LockstepHost | RealtimeHost = (
             LockstepHost(self._robot, self._gate, config.gate)

@@ -58,6 +58,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "rclpy": (*NODES, *DRIVERS, "meld_ros/robots/__init__.py"),
     **dict.fromkeys(MESSAGES, NODES),
     **dict.fromkeys(("builtin_interfaces", "sensor_msgs"), (*NODES, *DRIVERS)),
+    "std_srvs": (*NODES, "meld_ros/robots/widowx.py"),
     "trajectory_msgs": ("meld_ros/robots/ros2_control.py",),
     "interbotix_xs_msgs": ("meld_ros/robots/widowx.py",),
     "launch": ("meld_ros/launching.py",),

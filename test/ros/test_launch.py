@@ -80,7 +80,7 @@ def test_arguments_have_descriptions_and_choices(mode: str) -> None:
     wanted = {"robot", "task", "config", "run", "namespace", "use_sim_time", "rviz", "log_level"}
     assert set(declared) == wanted | ({"weights"} if mode == "eval" else set())
     assert all(argument.description.endswith(".") for argument in declared.values())
-    assert declared["robot"].choices == ["mujoco", "ros2_control"]
+    assert declared["robot"].choices == ["mujoco", "ros2_control", "widowx"]
     assert declared["task"].choices == ["insertion", "switching"]
 
 
@@ -88,7 +88,7 @@ def test_arguments_have_descriptions_and_choices(mode: str) -> None:
 def test_a_wrong_choice_is_refused(mode: str) -> None:
     with pytest.raises(
         RuntimeError,
-        match=r"'robot' provided value 'mujocoo' is not valid. Valid options are: \['mujoco', 'ros2_control'\]",
+        match=r"'robot' provided value 'mujocoo' is not valid. Valid options are: \['mujoco', 'ros2_control', ",
     ):
         execute(launch_file(mode), robot="mujocoo")
     with pytest.raises(ConfigError, match="launch argument robot:=mujocoo is not possible; did you mean 'mujoco'?"):

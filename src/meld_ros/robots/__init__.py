@@ -25,7 +25,18 @@ def _ros2_control(config: Config, node: Node) -> BenchRobot:
     return JointArm(config, lambda history, pictures: Ros2ControlDriver(config, node, history, pictures))
 
 
-ROBOTS: dict[str, Callable[[Config, Node], BenchRobot]] = {"mujoco": _mujoco, "ros2_control": _ros2_control}
+def _widowx(config: Config, node: Node) -> BenchRobot:
+    from meld_core.joint_arm import JointArm
+    from meld_ros.robots.widowx import WidowxDriver
+
+    return JointArm(config, lambda history, pictures: WidowxDriver(config, node, history, pictures))
+
+
+ROBOTS: dict[str, Callable[[Config, Node], BenchRobot]] = {
+    "mujoco": _mujoco,
+    "ros2_control": _ros2_control,
+    "widowx": _widowx,
+}
 """Name in `robot.kind` → what makes the robot, not yet connected. The node gives context, namespace and remappings."""
 
 

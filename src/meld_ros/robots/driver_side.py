@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.qos import QoSPresetProfiles
 from sensor_msgs.msg import Image, JointState
 
+from meld_core.arm_driver import ArmError
 from meld_core.config import Config
 from meld_core.joint_states import JointHistory, JointSample, PictureClock
 from meld_core.sim.arm import JOINT_NAMES
@@ -26,8 +29,16 @@ class DriverSide:
     Names are resolved by robot_node, so that its namespace and its remappings hold.
     """
 
-    def __init__(self, config: Config, node: Node, history: JointHistory, pictures: PictureClock) -> None:
+    def __init__(
+        self,
+        config: Config,
+        node: Node,
+        history: JointHistory,
+        pictures: PictureClock,
+        on_joints: Callable[[JointState], None] = lambda _: None,
+    ) -> None:
         self._history, self._pictures, self._robot_node = history, pictures, node
+        self._timeout, self._also = config.driver.connect_timeout, on_joints
         self._waiting = threading.Event()
         self._refused: set[str] = set()
         self.node = Node(
@@ -60,7 +71,23 @@ class DriverSide:
             self._waiting.wait(_POLL)
         return True
 
+    def ask(self, kind: Any, service: str, request: Any, hint: str) -> Any:
+        """Call a service of the driver. Raises ArmError where it does not answer; not from this node's own thread."""
+        client: Client[Any, Any] = self.node.create_client(kind, self._robot_node.resolve_service_name(service))
+        try:
+            if self.until(client.service_is_ready, self._timeout):
+                future = client.call_async(request)
+                if self.until(future.done, self._timeout):
+                    return future.result()
+            raise ArmError(
+                f"{client.service_name} does not answer within {self._timeout} s; {hint} [setting: "
+                "driver.connect_timeout]"
+            )
+        finally:
+            self.node.destroy_client(client)
+
     def _on_joints(self, msg: JointState) -> None:
+        self._also(msg)
         now = self._robot_node.get_clock().now().nanoseconds
         try:
             positions, velocities = joints_by_name(msg)

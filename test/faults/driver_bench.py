@@ -1,0 +1,150 @@
+"""A robot_node and a stand-in driver as processes, a policy in the test's hand, and what really happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+
+from meld_core.config import Config
+from meld_core.robot import GateState
+from meld_ros import conversions as msgs
+from meld_ros.graph import ROBOT
+from test.ros.conftest import Process, Ros
+from test.ros.stand_ins import HandPolicy, parameters
+
+STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
+SCRIPTS = {"ros2_control": "trajectory_controller", "widowx": "fake_xs_sdk"}
+ARM = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
+READY = [0.0, -0.45, 0.45, 0.0, 1.5708, 0.0]
+"""Tool above the box [rad]: resets need not come all the way from the sleep pose."""
+
+
+class StallMeter:
+    """How long this machine kept a thread from running that wanted to every 5 ms."""
+
+    def __init__(self) -> None:
+        self._closing = threading.Event()
+        self._gaps: list[tuple[float, float]] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        before = time.monotonic()
+        while not self._closing.wait(0.005):
+            now = time.monotonic()
+            self._gaps.append((now, now - before))
+            before = now
+
+    def longest(self, since: float) -> float:
+        """Longest gap that ended after a steady time [s]."""
+        return max((gap for at, gap in self._gaps if at >= since), default=0.0)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """What was so at a steady time [s]."""
+
+    at: float
+    joints: np.ndarray
+
+
+class DriverBench(HandPolicy):
+    """Commands at the control rate like a policy; keeps the true joints that the stand-in tells beside its contract."""
+
+    def __init__(self, ros: Ros, config: Config, start: list[float] | None = None) -> None:
+        kind = config.robot.kind
+        self.stand_in: Process = ros.start(str(STAND_INS / f"{SCRIPTS[kind]}.py"), {"start": start or READY})
+        super().__init__(ros, config)
+        self.true: list[Moment] = []
+        self.told: list[Moment] = []
+        self.times: list[tuple[float, GateState]] = []
+        for topic, moments in (("stand_in/joints", self.true), (config.driver.joint_states, self.told)):
+            self.node.create_subscription(JointState, topic, _keep(moments), qos_profile_sensor_data)
+        self._faults = self.node.create_client(SetParameters, f"{SCRIPTS[kind]}/set_parameters")
+        ros.until(lambda: self.told, "the stand-in's joint states")
+        self.robot: Process = ros.start("meld_ros.robot_node", parameters(config, *ROBOT.sections), "robot")
+
+    def _on_gate(self, msg: Any) -> None:
+        super()._on_gate(msg)
+        self.times.append((time.monotonic(), self.reports[-1].state))
+
+    def inject(self, fault: str) -> float:
+        """Set the stand-in's fault. Returns the steady time just before."""
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=fault)
+        self.ros.until(self._faults.service_is_ready, "the stand-in's parameters")
+        at = time.monotonic()
+        request = SetParameters.Request(parameters=[Parameter(name="fault", value=value)])
+        answer = self._faults.call_async(request)
+        self.ros.until(answer.done, "the fault")
+        assert answer.result().results[0].successful
+        return at
+
+    def move(self, action: list[float], until: Any, what: str) -> float:
+        """Answer each step with this action until a condition holds."""
+        answered = -1
+
+        def there() -> bool:
+            nonlocal answered
+            if self.stamps and self.newest() > answered:
+                answered = self.newest()
+                self.command(action, answered)
+            return bool(until())
+
+        return self.ros.until(there, what)
+
+    def wiggle(self, axis: int, until: Any, what: str) -> None:
+        """Move to and fro along an axis: commands every step, never far."""
+        answered, sign = -1, 1.0
+
+        def there() -> bool:
+            nonlocal answered, sign
+            if self.stamps and self.newest() > answered:
+                answered = self.newest()
+                y = self.tool[axis] if self.tool is not None else 0.0
+                sign = -1.0 if y > self.center[axis] + 0.02 else 1.0 if y < self.center[axis] - 0.02 else sign
+                action = [0.0, 0.0, 0.0]
+                action[axis] = sign
+                self.command(action, answered)
+            return bool(until())
+
+        msgs.subscription(self.node, msgs.TOOL_POSE, self._on_tool)
+        self.tool: np.ndarray | None = None
+        self.center = np.add(self.config.task.box_center, [0, 0, 0.012])
+        self.ros.until(there, what)
+
+    def _on_tool(self, msg: Any) -> None:
+        self.tool = msgs.pose_from_msg(msg)[0]
+
+    def stopped(self) -> bool:
+        """Whether the gate is STOPPED."""
+        return bool(self.reports and self.reports[-1].state is GateState.STOPPED)
+
+    def stopped_at(self) -> float:
+        """Steady time of the first report of STOPPED."""
+        return next(at for at, state in self.times if state is GateState.STOPPED)
+
+    def true_after(self, at: float) -> np.ndarray:
+        """True joints since a steady time, (N, 6)."""
+        return np.array([moment.joints for moment in self.true if moment.at >= at])
+
+
+def _keep(moments: list[Moment]) -> Any:
+    def on_message(msg: JointState) -> None:
+        names = list(msg.name)
+        joints = np.array([msg.position[names.index(name)] for name in ARM])
+        moments.append(Moment(time.monotonic(), joints))
+
+    return on_message

@@ -1,0 +1,121 @@
+"""Faults 22, 23, 24 of an arm's driver, in processes of their own over DDS: states lost, nonsense, dead motor.
+
+Times are measured from what this test saw last of the healthy driver to the report of STOPPED, and printed. Limits are
+stretched by twice the longest time for which the machine kept this very process from running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from meld_core.config import Config
+from meld_ros import conversions as msgs
+from meld_ros.share import resolve_config
+from test.faults.driver_bench import ARM, DriverBench, StallMeter
+from test.ros.conftest import Ros, domain, ros
+
+__all__ = ["domain", "ros"]
+
+
+DECISION = 0.1
+"""From a fault that can be known to the report of STOPPED [s]; with `driver.stale_after` as shipped 200 ms in all."""
+
+
+PATIENT = (
+    "driver.stale_after=1.0",
+    "driver.connect_timeout=60.0",
+    "driver.reset_speed=1.5",
+    "gate.policy_lease=5.0",
+    "gate.max_age=5.0",
+)
+"""A busy machine delays every message; what is tested here is not its speed."""
+
+
+@pytest.fixture(params=["ros2_control"])
+def config(request: pytest.FixtureRequest) -> Config:
+    """As shipped, but a busy machine may delay states by more than `driver.stale_after` allows an arm's driver."""
+    shipped = resolve_config(request.param)
+    assert shipped.driver.stale_after + DECISION <= 0.2
+    return resolve_config(request.param, config="smoke", overrides=PATIENT)
+
+
+@pytest.fixture
+def stalls() -> Iterator[StallMeter]:
+    meter = StallMeter()
+    yield meter
+    meter.close()
+
+
+def moving(ros: Ros, config: Config, axis: int) -> DriverBench:
+    """A bench whose arm is under way along an axis."""
+    bench = DriverBench(ros, config)
+    bench.begin()
+    bench.wiggle(axis, lambda: len(bench.executed) >= 4 or bench.stopped(), "motion")
+    assert not bench.stopped(), bench.reports[-1].reason
+    return bench
+
+
+def stays(bench: DriverBench, since: float) -> None:
+    """Latched: the arm rests, commands and resets are refused."""
+    count, seen = len(bench.executed), len(bench.true)
+    bench.move([1.0, 0.0, 0.0], lambda: len(bench.true) > seen + 100, "a second of the stopped arm")
+    assert bench.stopped()
+    assert len(bench.executed) == count
+    rest = np.array([moment.joints for moment in bench.true[seen + 30 :]])
+    assert np.ptp(rest, axis=0).max() < 0.01
+    client = bench.node.create_client(msgs.SERVICE, msgs.RESET)
+    bench.ros.until(client.service_is_ready, "the reset service")
+    answer = client.call_async(msgs.SERVICE.Request())
+    bench.ros.until(answer.done, "its answer")
+    assert not answer.result().success
+    speeds = np.abs(np.diff(bench.true_after(since), axis=0)).max(axis=0)
+    assert speeds.max() < 0.1, "a joint leapt"
+
+
+def test_22_lost_joint_states_stop_the_arm_within_200_ms(ros: Ros, config: Config, stalls: StallMeter) -> None:
+    bench = moving(ros, config, axis=1)
+    began = bench.inject("silence")
+    bench.wiggle(1, bench.stopped, "STOPPED")
+    lost = bench.told[-1].at
+    took, stall = bench.stopped_at() - lost, stalls.longest(began)
+    print(
+        f"fault 22, {config.robot.kind}: STOPPED {1000 * took:.0f} ms after the last state (stalls {1000 * stall:.0f})"
+    )
+    assert "joint states are lost" in bench.reports[-1].reason
+    assert took <= config.driver.stale_after + DECISION + 2 * stall
+    stays(bench, began)
+
+
+@pytest.mark.parametrize("value", [-3.1416, 0.0])
+def test_23_joint_states_that_jump_to_one_value_stop_the_arm(
+    ros: Ros, config: Config, stalls: StallMeter, value: float
+) -> None:
+    bench = moving(ros, config, axis=1)
+    began = bench.inject(f"jump:{value}")
+    bench.wiggle(1, bench.stopped, "STOPPED")
+    nonsense = next(m.at for m in bench.told if np.ptp(m.joints) == 0)
+    took, stall = bench.stopped_at() - nonsense, stalls.longest(began)
+    print(f"fault 23, {config.robot.kind}: STOPPED {1000 * took:.0f} ms after the jump (stalls {1000 * stall:.0f})")
+    assert "jumped by" in bench.reports[-1].reason or "believed" in bench.reports[-1].reason
+    assert took <= 0.2 + 2 * stall
+    stays(bench, began)
+    assert np.abs(bench.true_after(began) - bench.true_after(began)[0]).max() < 0.25, "the arm went for the nonsense"
+
+
+@pytest.mark.parametrize(("joint", "axis"), [("waist", 1), ("elbow", 0), ("wrist_angle", 2)])
+def test_24_a_dead_motor_stops_the_arm_and_is_named(
+    ros: Ros, config: Config, stalls: StallMeter, joint: str, axis: int
+) -> None:
+    bench = moving(ros, config, axis)
+    began = bench.inject(f"dead:{joint}")
+    bench.wiggle(axis, bench.stopped, "STOPPED")
+    took, stall = bench.stopped_at() - began, stalls.longest(began)
+    print(f"fault 24, {config.robot.kind}: STOPPED {1000 * took:.0f} ms after {joint} died (stalls {1000 * stall:.0f})")
+    assert f"joint '{joint}' does not follow" in bench.reports[-1].reason
+    assert took <= 0.5 + 2 * stall + 2 * config.robot.control_period
+    others = [i for i, name in enumerate(ARM) if name != joint]
+    stays(bench, began)
+    assert np.abs(bench.true_after(began)[:, others] - bench.true_after(began)[0, others]).max() < 0.25
