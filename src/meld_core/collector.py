@@ -23,10 +23,12 @@ from meld_core.driver import Driver, TrialSink
 from meld_core.joiner import StepJoiner
 from meld_core.robot import GateState
 from meld_core.schedule import TrialPlan
-from meld_core.types import Observation, RobotState, Trial
+from meld_core.types import Observation, Reward, RobotState, Trial
 from meld_core.weights import Weights
 
 _WEIGHTS_KEPT = 8
+_REWARD_PATIENCE = 1.4
+"""Realtime goes on without a judgement after this many control periods; the arm may hold meanwhile."""
 _NOT_OURS = {"detector_image"}
 _OBSERVATION = {"joint_states", "tool_pose", "image", "reward"}
 _REPEAT_MARK = "joint_states"
@@ -105,6 +107,8 @@ class Collector:
         self.phase = Phase.FINISHED
         self.aborted: list[str] = []
         """Reasons of aborted trials."""
+        self.unjudged = 0
+        """Realtime: steps that the reward detector said nothing of."""
         self.dropped = 0
         """Steps of episodes that were broken off."""
         self.paused = ""
@@ -247,12 +251,21 @@ class Collector:
         if self._answer is not None and self._answer[0] not in self._executed:
             return False
         parts = (set(report.parts) - _NOT_OURS) | {"reward"}
-        step = self._joiner.take(parts, report.reset_stamp, newest=self._realtime)
+        step = self._joiner.take(parts, report.reset_stamp, newest=self._realtime) or self._unjudged(parts, report)
         if step is None:
             return False
         self._heard = self._clock()
         self._tick(*step)
         return True
+
+    def _unjudged(self, parts: set[str], report: GateReport) -> tuple[int, dict[str, Any]] | None:
+        """Realtime: a step whose reward is missing, once the detector has been silent for too long."""
+        overdue = self._realtime and self._clock() - self._heard > _REWARD_PATIENCE * self._config.robot.control_period
+        step = self._joiner.take(parts - {"reward"}, report.reset_stamp, newest=True) if overdue else None
+        if step is not None:
+            step[1]["reward"] = Reward.missing()
+            self.unjudged += 1
+        return step
 
     def _tick(self, stamp: int, parts: dict[str, Any]) -> None:
         executed = None if self._answer is None else self._executed[self._answer[0]]

@@ -249,6 +249,7 @@ class PolicyNode(Node):
             "steps": collector.steps,
             "aborted trials": len(collector.aborted),
             "dropped steps": collector.dropped,
+            "steps without a reward": collector.unjudged,
             "last abort": collector.aborted[-1] if collector.aborted else "",
         }
 

@@ -3,8 +3,8 @@
 The contract is that of any ROS 2 camera driver (v4l2_camera, usb_cam, ros_gz_image): sensor_msgs/Image, rgb8, best
 effort, stamped at capture. It imports nothing of meld_core or meld_ros.
 
-Parameters `topic` and `scene`; `stand_in/camera` (std_msgs/String) says what is wrong: well, freeze, lag (10 s), back (1 s),
-small, encoding.
+Parameters `topic` and `scene`; `stand_in/camera` (std_msgs/String) says what is wrong: well, freeze, lag (by 10 s),
+back (by 1 s), small, encoding.
 """
 
 from __future__ import annotations
