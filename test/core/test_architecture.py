@@ -61,8 +61,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "std_srvs": (*NODES, "meld_ros/robots/widowx.py"),
     "trajectory_msgs": ("meld_ros/robots/ros2_control.py",),
     "interbotix_xs_msgs": ("meld_ros/robots/widowx.py",),
-    "launch": ("meld_ros/launching.py",),
-    "launch_ros": ("meld_ros/launching.py",),
+    "launch": ("meld_ros/launching.py", "meld_ros/gazebo.py"),
+    "launch_ros": ("meld_ros/launching.py", "meld_ros/gazebo.py"),
+    "xacro": ("meld_ros/gazebo.py",),
     "ament_index_python": ("meld_ros/launching.py",),
 }  # fmt: skip
 """Every third-party package, and the files that may import it."""

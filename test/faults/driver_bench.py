@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 
+from meld_core.announce import GateReport
 from meld_core.config import Config
 from meld_core.robot import GateState
 from meld_ros import conversions as msgs
 from meld_ros.graph import ROBOT
 from test.ros.conftest import Process, Ros
 from test.ros.stand_ins import HandPolicy, parameters
+from test.stand_ins.interbotix_xs_msgs.build import compilers
 
 STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
 SCRIPTS = {"ros2_control": "trajectory_controller", "widowx": "fake_xs_sdk"}
@@ -38,14 +45,14 @@ class StallMeter:
         self._thread.start()
 
     def _run(self) -> None:
-        before = time.monotonic()
+        before = time.time()
         while not self._closing.wait(0.005):
-            now = time.monotonic()
+            now = time.time()
             self._gaps.append((now, now - before))
             before = now
 
     def longest(self, since: float) -> float:
-        """Longest gap that ended after a steady time [s]."""
+        """Longest gap that ended after a time [s]."""
         return max((gap for at, gap in self._gaps if at >= since), default=0.0)
 
     def close(self) -> None:
@@ -55,10 +62,48 @@ class StallMeter:
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """What was so at a steady time [s]."""
+    """What was so when it was published, by DDS's source timestamp [s]."""
 
     at: float
     joints: np.ndarray
+
+
+class Faults:
+    """The faults that a stand-in can play."""
+
+    def __init__(self, ros: Ros, node: Node, stand_in: str) -> None:
+        self._ros, self._client = ros, node.create_client(SetParameters, f"{stand_in}/set_parameters")
+
+    def inject(self, fault: str) -> float:
+        """Set the stand-in's fault. Returns the time just before [s]."""
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=fault)
+        self._ros.until(self._client.service_is_ready, "the stand-in's parameters")
+        at = time.time()
+        request = SetParameters.Request(parameters=[Parameter(name="fault", value=value)])
+        answer = self._client.call_async(request)
+        self._ros.until(answer.done, "the fault")
+        assert answer.result().results[0].successful
+        return at
+
+
+@pytest.fixture(scope="session")
+def xs_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Interbotix's message package, built from the contract. Without a compiler what needs it cannot be tested."""
+    if compilers() is None:
+        pytest.skip("no C and C++ compiler is here: interbotix_xs_msgs cannot be built, widowx is not tested")
+    folder = tmp_path_factory.mktemp("interbotix_xs_msgs")
+    script = STAND_INS / "interbotix_xs_msgs" / "build.py"
+    done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def xs_messages(xs_built: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Importable here and in the processes that a test starts."""
+    monkeypatch.syspath_prepend(str(xs_built))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(xs_built), os.environ.get("PYTHONPATH", "")]))
+    return xs_built
 
 
 class DriverBench(HandPolicy):
@@ -73,24 +118,13 @@ class DriverBench(HandPolicy):
         self.times: list[tuple[float, GateState]] = []
         for topic, moments in (("stand_in/joints", self.true), (config.driver.joint_states, self.told)):
             self.node.create_subscription(JointState, topic, _keep(moments), qos_profile_sensor_data)
-        self._faults = self.node.create_client(SetParameters, f"{SCRIPTS[kind]}/set_parameters")
+        msgs.subscription(self.node, msgs.GATE_STATE, self._on_timed_gate)
+        self.inject = Faults(ros, self.node, SCRIPTS[kind]).inject
         ros.until(lambda: self.told, "the stand-in's joint states")
         self.robot: Process = ros.start("meld_ros.robot_node", parameters(config, *ROBOT.sections), "robot")
 
-    def _on_gate(self, msg: Any) -> None:
-        super()._on_gate(msg)
-        self.times.append((time.monotonic(), self.reports[-1].state))
-
-    def inject(self, fault: str) -> float:
-        """Set the stand-in's fault. Returns the steady time just before."""
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=fault)
-        self.ros.until(self._faults.service_is_ready, "the stand-in's parameters")
-        at = time.monotonic()
-        request = SetParameters.Request(parameters=[Parameter(name="fault", value=value)])
-        answer = self._faults.call_async(request)
-        self.ros.until(answer.done, "the fault")
-        assert answer.result().results[0].successful
-        return at
+    def _on_timed_gate(self, msg: Any, info: dict[str, Any]) -> None:
+        self.times.append((info["source_timestamp"] * 1e-9, GateReport.from_json(msg.data).state))
 
     def move(self, action: list[float], until: Any, what: str) -> float:
         """Answer each step with this action until a condition holds."""
@@ -133,18 +167,28 @@ class DriverBench(HandPolicy):
         return bool(self.reports and self.reports[-1].state is GateState.STOPPED)
 
     def stopped_at(self) -> float:
-        """Steady time of the first report of STOPPED."""
+        """When STOPPED was first reported [s]."""
+        self.ros.until(lambda: any(state is GateState.STOPPED for _, state in self.times), "the timed report")
         return next(at for at, state in self.times if state is GateState.STOPPED)
 
+    def top_speed(self, since: float) -> float:
+        """Largest speed of a joint since a time, over a tenth of a second each [rad/s]."""
+        moments, fastest = [moment for moment in self.true if moment.at >= since], 0.0
+        for early in moments:
+            later = next((moment for moment in moments if moment.at >= early.at + 0.1), None)
+            if later is not None:
+                fastest = max(fastest, float(np.abs(later.joints - early.joints).max() / (later.at - early.at)))
+        return fastest
+
     def true_after(self, at: float) -> np.ndarray:
-        """True joints since a steady time, (N, 6)."""
+        """True joints since a time, (N, 6)."""
         return np.array([moment.joints for moment in self.true if moment.at >= at])
 
 
 def _keep(moments: list[Moment]) -> Any:
-    def on_message(msg: JointState) -> None:
+    def on_message(msg: JointState, info: dict[str, Any]) -> None:
         names = list(msg.name)
         joints = np.array([msg.position[names.index(name)] for name in ARM])
-        moments.append(Moment(time.monotonic(), joints))
+        moments.append(Moment(info["source_timestamp"] * 1e-9, joints))
 
     return on_message

@@ -15,10 +15,7 @@ from meld_core.config import Config
 from meld_ros import conversions as msgs
 from meld_ros.share import resolve_config
 from test.faults.driver_bench import ARM, DriverBench, StallMeter
-from test.ros.conftest import Ros, domain, ros
-
-__all__ = ["domain", "ros"]
-
+from test.ros.conftest import Ros
 
 DECISION = 0.1
 """From a fault that can be known to the report of STOPPED [s]; with `driver.stale_after` as shipped 200 ms in all."""
@@ -34,9 +31,11 @@ PATIENT = (
 """A busy machine delays every message; what is tested here is not its speed."""
 
 
-@pytest.fixture(params=["ros2_control"])
+@pytest.fixture(params=["ros2_control", "widowx"])
 def config(request: pytest.FixtureRequest) -> Config:
     """As shipped, but a busy machine may delay states by more than `driver.stale_after` allows an arm's driver."""
+    if request.param == "widowx":
+        request.getfixturevalue("xs_messages")
     shipped = resolve_config(request.param)
     assert shipped.driver.stale_after + DECISION <= 0.2
     return resolve_config(request.param, config="smoke", overrides=PATIENT)
@@ -63,7 +62,7 @@ def stays(bench: DriverBench, since: float) -> None:
     count, seen = len(bench.executed), len(bench.true)
     bench.move([1.0, 0.0, 0.0], lambda: len(bench.true) > seen + 100, "a second of the stopped arm")
     assert bench.stopped()
-    assert len(bench.executed) == count
+    assert not any(action.any() for _, action in bench.executed[count:]), "a stopped arm obeyed"
     rest = np.array([moment.joints for moment in bench.true[seen + 30 :]])
     assert np.ptp(rest, axis=0).max() < 0.01
     client = bench.node.create_client(msgs.SERVICE, msgs.RESET)
@@ -71,8 +70,7 @@ def stays(bench: DriverBench, since: float) -> None:
     answer = client.call_async(msgs.SERVICE.Request())
     bench.ros.until(answer.done, "its answer")
     assert not answer.result().success
-    speeds = np.abs(np.diff(bench.true_after(since), axis=0)).max(axis=0)
-    assert speeds.max() < 0.1, "a joint leapt"
+    assert bench.top_speed(since) <= np.pi, "a joint exceeded its largest speed"
 
 
 def test_22_lost_joint_states_stop_the_arm_within_200_ms(ros: Ros, config: Config, stalls: StallMeter) -> None:

@@ -12,9 +12,7 @@ import pytest
 
 from meld_core.replay import Replay
 from test.faults.driver_bench import READY, SCRIPTS, STAND_INS
-from test.ros.conftest import ROOT, Ros, domain, ros
-
-__all__ = ["domain", "ros"]
+from test.ros.conftest import ROOT, Ros
 
 SETTINGS = """
 task: {horizon: 6}
@@ -24,9 +22,13 @@ train: {trials: 2, demonstrations: 1}
 """
 
 
-@pytest.mark.parametrize("kind", ["ros2_control"])
-def test_two_trials_are_trained_on_a_driver(ros: Ros, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["ros2_control", "widowx"])
+def test_two_trials_are_trained_on_a_driver(
+    ros: Ros, tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
     """A scripted trial and one of the policy, with the weights that the trainer made of the first."""
+    if kind == "widowx":
+        request.getfixturevalue("xs_messages")
     smoke = (ROOT / "config" / "smoke.yaml").read_text().replace("  horizon: 6\n", "").replace("task:\n", "")
     smoke = smoke.replace("train:\n  trials: 4\n  demonstrations: 2\n  checkpoint_every: 2\n", "")
     (tmp_path / "short.yaml").write_text(smoke + SETTINGS)
@@ -41,10 +43,10 @@ def test_two_trials_are_trained_on_a_driver(ros: Ros, tmp_path: Path, kind: str)
         "config:=short.yaml",
         "run:=x",
     ]
+    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True,
-        timeout=270,
-    )  # fmt: skip
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=270
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     trials = [trial for trial in Replay(tmp_path / "runs" / "x" / "replay").trials if not trial.meta.aborted]
     assert [trial.meta.id.counter for trial in trials] == [0, 1]

@@ -95,6 +95,16 @@ class Node:
 
 
 @dataclasses.dataclass
+class ExecuteProcess:
+    _: dataclasses.KW_ONLY
+    cmd: Sequence[str]
+    output: str = "log"
+
+    def execute(self, context: LaunchContext) -> list[Any]:
+        return []
+
+
+@dataclasses.dataclass
 class LaunchDescription:
     entities: Sequence[Any]
 
@@ -110,6 +120,10 @@ class Recording:
     arguments: list[DeclareLaunchArgument]
     nodes: list[Node]
     messages: list[str]
+    processes: list[ExecuteProcess]
+
+
+_ACTIONS = (DeclareLaunchArgument, ExecuteProcess, LogInfo, OpaqueFunction, Shutdown)
 
 
 @contextmanager
@@ -123,7 +137,7 @@ def recorder(packages: Sequence[str] = ()) -> Iterator[None]:
 
     members: dict[str, dict[str, Any]] = {
         "launch": {"LaunchDescription": LaunchDescription, "LaunchContext": LaunchContext},
-        "launch.actions": {kind.__name__: kind for kind in (DeclareLaunchArgument, OpaqueFunction, Shutdown, LogInfo)},
+        "launch.actions": {kind.__name__: kind for kind in _ACTIONS},
         "launch.substitutions": {"LaunchConfiguration": LaunchConfiguration},
         "launch_ros": {},
         "launch_ros.actions": {"Node": Node},
@@ -148,7 +162,7 @@ def recorder(packages: Sequence[str] = ()) -> Iterator[None]:
 def execute(path: Path, packages: Sequence[str] = (), **given: str) -> Recording:
     """Run a launch file with arguments; what it would have started."""
     with recorder(packages):
-        context, recording = LaunchContext(given), Recording([], [], [])
+        context, recording = LaunchContext(given), Recording([], [], [], [])
         queue = list(runpy.run_path(str(path))["generate_launch_description"]().entities)
         while queue:
             entity = queue.pop(0)
@@ -156,6 +170,8 @@ def execute(path: Path, packages: Sequence[str] = (), **given: str) -> Recording
                 recording.arguments.append(entity)
             elif isinstance(entity, Node):
                 recording.nodes.append(entity)
+            elif isinstance(entity, ExecuteProcess):
+                recording.processes.append(entity)
             elif isinstance(entity, LogInfo):
                 recording.messages.append(entity.msg)
             queue = entity.execute(context) + queue

@@ -12,12 +12,14 @@ from meld_core.arm_driver import ArmError
 from meld_core.config import ConfigError
 from meld_core.joint_path import one_point, smooth_path
 from meld_core.sim.arm import JOINT_NAMES
+from meld_ros.graph import ROBOT
 from meld_ros.robots import make_robot
 from meld_ros.robots.driver_side import joints_by_name
 from meld_ros.robots.ros2_control import trajectory_msg
 from meld_ros.share import resolve_config
 
-from .conftest import Ros
+from .conftest import DEADLINE, Ros
+from .stand_ins import parameters
 
 
 def test_joints_are_read_by_name() -> None:
@@ -72,3 +74,14 @@ def test_a_driver_keeps_its_own_time(ros: Ros) -> None:
     lockstep = dataclasses.replace(config, robot=dataclasses.replace(config.robot, mode="lockstep"))
     with pytest.raises(ConfigError, match="a ros2_control robot runs in realtime only"):
         make_robot(lockstep, ros.probe())
+
+
+def test_without_interbotix_messages_there_is_one_sentence_and_exit_code_2(ros: Ros) -> None:
+    sentence = (
+        "needs Interbotix's messages (interbotix_xs_msgs), which are not here; install them with `sudo apt install"
+    )
+    process = ros.start("meld_ros.robot_node", parameters(resolve_config("widowx"), *ROBOT.sections), "robot")
+    output, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 2
+    assert sentence in output
+    assert "Traceback" not in output
