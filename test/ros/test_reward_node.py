@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import String
 
 from meld_core.announce import EpisodeKey, GateReport
+from meld_core.config import RewardConfig
+from meld_core.reward_net import Classifier, ClassifierFacts, RewardNet, save_classifier
+from meld_core.rewards import make_detector
 from meld_core.robot import GateState
 from meld_core.types import Frame
 from meld_ros import conversions as msgs
@@ -91,3 +96,54 @@ def test_a_picture_of_another_size_is_refused_on_diagnostics(ros: Ros) -> None:
     assert bench.rewards == []
     bench.show(LIT, 6)
     assert bench.wait_for(1) == [(6, 1.0)]
+
+
+def test_the_classifier_judges_over_ros_as_in_process(ros: Ros, tmp_path: Path) -> None:
+    """A network as it was initialised: what it says is of no use, but it is the same on both ways."""
+    path = tmp_path / "reward.safetensors"
+    torch.manual_seed(0)
+    save_classifier(Classifier(RewardNet(), ClassifierFacts(0.5, 0.1, 100.0, 50.0, 0.1, 1, "test", 0.01)), path)
+    detector = make_detector(RewardConfig(kind="classifier", weights=str(path)))
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(20, 255, (48, 64, 3), dtype=np.uint8) for _ in range(5)]
+    bench = Bench(ros, **{"reward.kind": "classifier", "reward.weights": str(path)})
+    for stamp, pixels in enumerate(pictures, 1):
+        bench.show(pixels, stamp)
+    bench.wait_for(5)
+    expected = [detector({"detector": Frame(pixels, 1, "")}, None) for pixels in pictures]
+    assert [msgs.reward_from_msg(msg) for msg in bench.rewards] == expected
+    assert len({reward.probability for reward in expected}) == 5
+
+
+def test_the_pose_detector_judges_the_tool_pose_with_its_stamp(ros: Ros, tmp_path: Path) -> None:
+    path = tmp_path / "goals.yaml"
+    path.write_text("goals: [[0.3, 0.0, 0.05]]")
+    ros.node(RewardNode, **{"reward.kind": "pose", "reward.goals": str(path)})
+    probe, rewards = ros.probe(), list[Any]()
+    poses = msgs.publisher(probe, msgs.TOOL_POSE)
+    msgs.subscription(probe, msgs.REWARD, rewards.append)
+    ros.until(lambda: poses.get_subscription_count() and probe.count_publishers("reward"), "the match")
+    for stamp, height in ((1, 0.08), (2, 0.051)):
+        poses.publish(msgs.pose_to_msg(np.array([0.3, 0.0, height]), np.array([0.0, 0.0, 0.0, 1.0]), stamp))
+    ros.until(lambda: len(rewards) == 2, "both judgements")
+    assert [(msgs.stamp_of(msg.header), msgs.reward_from_msg(msg).success) for msg in rewards] == [
+        (1, False),
+        (2, True),
+    ]
+
+
+def test_a_stale_picture_is_no_judgement_in_realtime(ros: Ros) -> None:
+    bench = Bench(ros, **{"robot.mode": "realtime", "reward.stale_after": 10.0})
+    now = ros.probe().get_clock().now().nanoseconds
+    bench.show(LIT, now - 20 * 10**9)
+    bench.show(LIT, now)
+    bench.wait_for(2)
+    assert [msgs.reward_from_msg(msg).valid for msg in bench.rewards] == [False, True]
+    ros.until(lambda: any("s after its stamp (reward.stale_after)" in said for said in bench.said), "the reason")
+
+
+def test_the_drift_alarm_is_told_on_diagnostics(ros: Ros) -> None:
+    bench = Bench(ros, **{"reward.brightness": 200.0, "reward.drift_frames": 5})
+    for stamp in range(1, 6):
+        bench.show(DARK, stamp)
+    ros.until(lambda: any("brightness is 120, it was 200" in said for said in bench.said), "the alarm")
