@@ -6,7 +6,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from meld_ros import conversions as msgs
 from meld_ros.graph import ROBOT
 from test.ros.conftest import Process, Ros
 from test.ros.stand_ins import HandPolicy, parameters
-from test.stand_ins.interbotix_xs_msgs.build import compilers
+from test.stand_ins.xs_msgs.build import compilers
 
 STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
 SCRIPTS = {"ros2_control": "trajectory_controller", "widowx": "fake_xs_sdk"}
@@ -35,29 +34,13 @@ READY = [0.0, -0.45, 0.45, 0.0, 1.5708, 0.0]
 """Tool above the box [rad]: resets need not come all the way from the sleep pose."""
 
 
-class StallMeter:
-    """How long this machine kept a thread from running that wanted to every 5 ms."""
-
-    def __init__(self) -> None:
-        self._closing = threading.Event()
-        self._gaps: list[tuple[float, float]] = []
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        before = time.time()
-        while not self._closing.wait(0.005):
-            now = time.time()
-            self._gaps.append((now, now - before))
-            before = now
-
-    def longest(self, since: float) -> float:
-        """Longest gap that ended after a time [s]."""
-        return max((gap for at, gap in self._gaps if at >= since), default=0.0)
-
-    def close(self) -> None:
-        self._closing.set()
-        self._thread.join()
+def starved(*processes: Process) -> float:
+    """How long threads of these processes were ready to run and did not, since their start, in all [s]."""
+    waited = 0
+    for process in processes:
+        for thread in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
+            waited += int(thread.read_text().split()[1])  # Documentation/scheduler/sched-stats.rst: run delay [ns]
+    return waited * 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +75,7 @@ def xs_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compilers() is None:
         pytest.skip("no C and C++ compiler is here: interbotix_xs_msgs cannot be built, widowx is not tested")
     folder = tmp_path_factory.mktemp("interbotix_xs_msgs")
-    script = STAND_INS / "interbotix_xs_msgs" / "build.py"
+    script = STAND_INS / "xs_msgs" / "build.py"
     done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -161,6 +144,14 @@ class DriverBench(HandPolicy):
 
     def _on_tool(self, msg: Any) -> None:
         self.tool = msgs.pose_from_msg(msg)[0]
+
+    def starved(self) -> float:
+        """How long the machine kept robot and stand-in waiting, since their start [s]."""
+        return starved(self.robot, self.stand_in)
+
+    def first_moved(self, since: float) -> float:
+        """When the first command was given after a time [s]."""
+        return min(stamp * 1e-9 for stamp, action in self.executed if action.any() and stamp * 1e-9 > since)
 
     def stopped(self) -> bool:
         """Whether the gate is STOPPED."""

@@ -1,12 +1,11 @@
 """Faults 22, 23, 24 of an arm's driver, in processes of their own over DDS: states lost, nonsense, dead motor.
 
-Times are measured from what this test saw last of the healthy driver to the report of STOPPED, and printed. Limits are
-stretched by twice the longest time for which the machine kept this very process from running.
+Times are those of DDS's source timestamps, from the last healthy state (24: the first command after the motor died)
+to the report of STOPPED, and printed. Limits are stretched by the time for which the kernel let threads of the two
+processes wait that were ready to run: a busy machine, not the stack.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from meld_core.config import Config
 from meld_ros import conversions as msgs
 from meld_ros.share import resolve_config
-from test.faults.driver_bench import ARM, DriverBench, StallMeter
+from test.faults.driver_bench import ARM, DriverBench
 from test.ros.conftest import Ros
 
 DECISION = 0.1
@@ -41,11 +40,10 @@ def config(request: pytest.FixtureRequest) -> Config:
     return resolve_config(request.param, config="smoke", overrides=PATIENT)
 
 
-@pytest.fixture
-def stalls() -> Iterator[StallMeter]:
-    meter = StallMeter()
-    yield meter
-    meter.close()
+def tell(fault: int, config: Config, took: float, stall: float) -> None:
+    """Print what was measured."""
+    waited = f"{1000 * stall:.0f} ms of waiting for the processor"
+    print(f"fault {fault}, {config.robot.kind}: STOPPED after {1000 * took:.0f} ms, {waited}")
 
 
 def moving(ros: Ros, config: Config, axis: int) -> DriverBench:
@@ -73,47 +71,44 @@ def stays(bench: DriverBench, since: float) -> None:
     assert bench.top_speed(since) <= np.pi, "a joint exceeded its largest speed"
 
 
-def test_22_lost_joint_states_stop_the_arm_within_200_ms(ros: Ros, config: Config, stalls: StallMeter) -> None:
+def test_22_lost_joint_states_stop_the_arm_within_200_ms(ros: Ros, config: Config) -> None:
     bench = moving(ros, config, axis=1)
+    waited = bench.starved()
     began = bench.inject("silence")
     bench.wiggle(1, bench.stopped, "STOPPED")
     lost = bench.told[-1].at
-    took, stall = bench.stopped_at() - lost, stalls.longest(began)
-    print(
-        f"fault 22, {config.robot.kind}: STOPPED {1000 * took:.0f} ms after the last state (stalls {1000 * stall:.0f})"
-    )
+    took, stall = bench.stopped_at() - lost, bench.starved() - waited
+    tell(22, config, took, stall)
     assert "joint states are lost" in bench.reports[-1].reason
-    assert took <= config.driver.stale_after + DECISION + 2 * stall
+    assert took <= config.driver.stale_after + DECISION + stall
     stays(bench, began)
 
 
 @pytest.mark.parametrize("value", [-3.1416, 0.0])
-def test_23_joint_states_that_jump_to_one_value_stop_the_arm(
-    ros: Ros, config: Config, stalls: StallMeter, value: float
-) -> None:
+def test_23_joint_states_that_jump_to_one_value_stop_the_arm(ros: Ros, config: Config, value: float) -> None:
     bench = moving(ros, config, axis=1)
+    waited = bench.starved()
     began = bench.inject(f"jump:{value}")
     bench.wiggle(1, bench.stopped, "STOPPED")
     nonsense = next(m.at for m in bench.told if np.ptp(m.joints) == 0)
-    took, stall = bench.stopped_at() - nonsense, stalls.longest(began)
-    print(f"fault 23, {config.robot.kind}: STOPPED {1000 * took:.0f} ms after the jump (stalls {1000 * stall:.0f})")
+    took, stall = bench.stopped_at() - nonsense, bench.starved() - waited
+    tell(23, config, took, stall)
     assert "jumped by" in bench.reports[-1].reason or "believed" in bench.reports[-1].reason
-    assert took <= 0.2 + 2 * stall
+    assert took <= 0.2 + stall
     stays(bench, began)
     assert np.abs(bench.true_after(began) - bench.true_after(began)[0]).max() < 0.25, "the arm went for the nonsense"
 
 
 @pytest.mark.parametrize(("joint", "axis"), [("waist", 1), ("elbow", 0), ("wrist_angle", 2)])
-def test_24_a_dead_motor_stops_the_arm_and_is_named(
-    ros: Ros, config: Config, stalls: StallMeter, joint: str, axis: int
-) -> None:
+def test_24_a_dead_motor_stops_the_arm_and_is_named(ros: Ros, config: Config, joint: str, axis: int) -> None:
     bench = moving(ros, config, axis)
+    waited = bench.starved()
     began = bench.inject(f"dead:{joint}")
     bench.wiggle(axis, bench.stopped, "STOPPED")
-    took, stall = bench.stopped_at() - began, stalls.longest(began)
-    print(f"fault 24, {config.robot.kind}: STOPPED {1000 * took:.0f} ms after {joint} died (stalls {1000 * stall:.0f})")
+    took, stall = bench.stopped_at() - bench.first_moved(began), bench.starved() - waited
+    tell(24, config, took, stall)
     assert f"joint '{joint}' does not follow" in bench.reports[-1].reason
-    assert took <= 0.5 + 2 * stall + 2 * config.robot.control_period
+    assert took <= 0.5 + stall
     others = [i for i, name in enumerate(ARM) if name != joint]
     stays(bench, began)
     assert np.abs(bench.true_after(began)[:, others] - bench.true_after(began)[0, others]).max() < 0.25
