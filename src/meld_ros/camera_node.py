@@ -67,6 +67,8 @@ class CameraNode(Node):
                 pictures = {name: source.read() for name, source in self._sources.items() if name != MAIN}
                 self._publish({MAIN: main, **pictures})
             except CameraError as error:
+                if self._stopping.is_set():
+                    break
                 self._diagnostics.values = self._facts()
                 self._diagnostics.state(ERROR, str(error))
                 self._stopping.wait(self._pause())
@@ -104,8 +106,10 @@ class CameraNode(Node):
         """Close the devices."""
         self._stopping.set()
         for source in self._sources.values():
-            source.close()
+            source.watch.lost("camera_node ends")
         self._thread.join(timeout=2.0)
+        for source in self._sources.values():
+            source.close()
 
 
 def _cameras(config: Config) -> dict[str, CameraConfig]:

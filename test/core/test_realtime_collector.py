@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 from lockstep_ring import SMALL
 
 from meld_core.agent import Agent
@@ -68,7 +69,7 @@ FAILURE = Reward(0.0, False, 0.1)
 
 
 def test_fault_13_without_a_word_of_the_detector_the_episode_goes_on_and_its_rewards_are_missing() -> None:
-    """Heard at 0.25 s; 1.4 periods of 0.25 s later, at 0.60 s, the newest step counts without a judgement."""
+    """Heard at 0.25 s; 1.4 periods of 0.25 s later, at 0.60 s, the newest whole step counts without a judgement."""
     hand = Hand()
     hand.begin(PERIOD)
     hand.now = 0.25
@@ -79,8 +80,19 @@ def test_fault_13_without_a_word_of_the_detector_the_episode_goes_on_and_its_rew
     assert len(hand.commands) == 1, "a judgement may still come"
     hand.now = 0.61
     hand.step(3, None)
-    assert [stamp // PERIOD for stamp, _ in hand.commands] == [1, 3]
+    assert [stamp // PERIOD for stamp, _ in hand.commands] == [1, 2]
     assert (hand.collector.unjudged, hand.collector.aborted) == (1, [])
+
+
+def test_fault_13_without_its_guard_the_policy_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meld_core.collector._REWARD_PATIENCE", 1e9)
+    hand = Hand()
+    hand.begin(PERIOD)
+    hand.step(1, FAILURE)
+    for number in range(2, 9):
+        hand.now += 0.25
+        hand.step(number, None)
+    assert len(hand.commands) == 1
 
 
 def test_fault_13_missing_rewards_are_masked_in_what_is_recorded() -> None:
