@@ -25,7 +25,7 @@ from meld_ros import conversions as msgs
 from meld_ros.graph import ROBOT
 from test.ros.conftest import Process, Ros
 from test.ros.stand_ins import HandPolicy, parameters
-from test.stand_ins.xs_msgs.build import compilers
+from test.stand_ins.xs_msgs.build import obstacle
 
 STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
 SCRIPTS = {"ros2_control": "trajectory_controller", "widowx": "fake_xs_sdk"}
@@ -72,8 +72,8 @@ class Faults:
 @pytest.fixture(scope="session")
 def xs_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Interbotix's message package, built from the contract. Without a compiler what needs it cannot be tested."""
-    if compilers() is None:
-        pytest.skip("no C and C++ compiler is here: interbotix_xs_msgs cannot be built, widowx is not tested")
+    if reason := obstacle():
+        pytest.skip(f"{reason}: interbotix_xs_msgs cannot be built, widowx is not tested")
     folder = tmp_path_factory.mktemp("interbotix_xs_msgs")
     script = STAND_INS / "xs_msgs" / "build.py"
     done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True)

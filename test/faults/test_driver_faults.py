@@ -112,3 +112,15 @@ def test_24_a_dead_motor_stops_the_arm_and_is_named(ros: Ros, config: Config, jo
     others = [i for i, name in enumerate(ARM) if name != joint]
     stays(bench, began)
     assert np.abs(bench.true_after(began)[:, others] - bench.true_after(began)[0, others]).max() < 0.25
+
+
+@pytest.mark.parametrize(
+    ("fault", "guard"), [("silence", "driver.stale_after=2.0"), ("dead:elbow", "driver.follow_window=5.0")]
+)
+def test_without_its_guard_the_arm_is_not_stopped_in_time(ros: Ros, fault: str, guard: str) -> None:
+    """What stops the arm in the tests above is the guard that they name."""
+    config = resolve_config("ros2_control", config="smoke", overrides=[*PATIENT, guard])
+    bench = moving(ros, config, axis=0)
+    began = bench.inject(fault)
+    bench.wiggle(0, lambda: bench.stopped() or bench.true[-1].at > began + 1.2, "1.2 s of it")
+    assert not bench.stopped(), bench.reports[-1].reason

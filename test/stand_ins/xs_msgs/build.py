@@ -37,6 +37,13 @@ def compilers() -> tuple[str, str] | None:
     return (found[0], found[1]) if found[0] and found[1] else None
 
 
+def obstacle() -> str:
+    """Why the package cannot be built here; '' where it can."""
+    if compilers() is None:
+        return "no C and C++ compiler is here"
+    return "" if (PREFIX / "include" / "rosidl_runtime_c").is_dir() else f"rosidl's headers are not in {PREFIX}"
+
+
 def build(folder: Path) -> None:
     """Generate, compile, and leave an importable package in `folder`."""
     os.environ["AMENT_PREFIX_PATH"] = str(PREFIX)
