@@ -69,7 +69,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 """Every third-party package, and the files that may import it."""
 
 BLIND = ("agent", "belief_cache", "collector", "driver", "joiner", "latent_contract", "latent_model", "learner", "nets",
-         "reward_classifier", "reward_drift", "reward_net", "reward_pose", "reward_training", "rewards", "sac", "sac_nets", "slac_model", "slac_nets", "schedule", "scripted_search", "weights")  # fmt: skip
+         "reward_classifier", "reward_drift", "reward_net", "reward_pose", "reward_training", "rewards", "sac",
+         "sac_nets", "slac_model", "slac_nets", "schedule", "scripted_search", "weights")  # fmt: skip
 """Modules of meld_core in which the simulator's knowledge has no name."""
 
 
