@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from meld_core.intervals import wilson
-from meld_core.reward_labels import Labels
+from meld_core.reward_labels import LabelError, Labels
 from meld_core.reward_training import choose_threshold
 from meld_core.rewards import PictureDetector
 
@@ -54,8 +54,13 @@ def report(
 
     Returns:
         Plain JSON: `conditions` (name → counts and rates, `all` first), `reliability` (bins), `brier`, `threshold`.
+
+    Raises:
+        LabelError: where every picture is too dark to judge.
     """
     judged = labels.images.reshape(len(labels), -1).mean(axis=1) >= min_brightness
+    if not judged.any():
+        raise LabelError(f"all {len(labels)} pictures are darker than reward.min_brightness {min_brightness:g}")
     verdicts = [
         detector.judge(image) if ok else (False, np.nan) for image, ok in zip(labels.images, judged, strict=True)
     ]
@@ -69,7 +74,7 @@ def report(
         "labelled_by": labels.source,
         "conditions": {name: _counts(said, labels.success, judged, mask).rates() for name, mask in masks.items()},
         "reliability": reliability(sure, labels.success[judged]),
-        "brier": float(np.mean((sure - labels.success[judged]) ** 2)) if len(sure) else None,
+        "brier": float(np.mean((sure - labels.success[judged]) ** 2)),
         "threshold": _threshold(probability[judged], labels.success[judged], false_positive_rate),
     }
 
