@@ -36,7 +36,7 @@ class DriverConfig(Section):
         0.05, "A joint this close to its goal has arrived (gravity and friction keep it off).", unit="rad", low=0.002
     )
     follow_window: float = setting(
-        0.3, "A joint that does not follow its command for this long is dead: STOPPED.", unit="s", low=0.05, high=5.0
+        0.25, "A joint that does not follow its command for this long is dead: STOPPED.", unit="s", low=0.05, high=5.0
     )
     namespace: str = setting("wx250s", "widowx: namespace of xs_sdk, its robot_name.")
     group: str = setting("arm", "widowx: name of the joint group.")

@@ -150,10 +150,13 @@ class PictureClock:
 
 _LEAST_COMMANDED = 0.02
 """A joint that was asked to move less says nothing about itself [rad]."""
-_DEAD_SHARE = 0.15
+_STILL = 0.002
+"""A joint that moved less stood still: a step of a servo of 4096 per turn is 0.0015 [rad]. In contact joints give."""
 _ALIVE_SHARE = 0.5
-"""Shares of the commanded motion: below the first a joint does not follow, above the second it does."""
-_LATENCY = 0.15
+"""A joint that moved by this share of what was commanded follows."""
+_PERSISTS = 0.08
+"""The verdict must stand for this long [s]."""
+_LATENCY = 0.1
 """Driver and servo may answer this late [s]."""
 
 
@@ -169,11 +172,12 @@ class FollowWatch:
         self._rows: collections.deque[tuple[float, np.ndarray, np.ndarray]] = collections.deque()
         self._commanded = np.zeros(len(joint_names))
         self._before: np.ndarray | None = None
+        self._suspect: tuple[int, float] | None = None
 
     def forget(self) -> None:
         """The arm was moved by others."""
         self._rows.clear()
-        self._before = None
+        self._before = self._suspect = None
 
     def new_command(self, planned: np.ndarray) -> None:
         """The plan changes at once to another one that begins here, (J,) [rad]."""
@@ -204,10 +208,15 @@ class FollowWatch:
         asked = np.abs(until[-1][1] - first[1])
         moved = np.ptp(np.array([row[2] for row in self._rows]), axis=0)  # a servo that lags still moves
         tells = asked > _LEAST_COMMANDED
-        dead = tells & (moved < _DEAD_SHARE * asked)
+        dead = tells & (moved < _STILL)
         if dead.sum() != 1 or not (tells & (moved >= _ALIVE_SHARE * asked)).any():
+            self._suspect = None
             return ""
         joint = int(dead.argmax())
+        if self._suspect is None or self._suspect[0] != joint:
+            self._suspect = joint, now
+        if now - self._suspect[1] < _PERSISTS:
+            return ""
         return (
             f"joint '{self._names[joint]}' does not follow: it moved by {moved[joint]:.3f} rad where "
             f"{asked[joint]:.3f} rad were commanded within {self._window} s (driver.follow_window)"

@@ -199,9 +199,13 @@ def test_nonsense_is_never_held(value: float) -> None:
 def test_a_dead_motor_is_named_within_half_a_second(joint: int, axis: int) -> None:
     """Along each axis some joints turn by 0.03 rad and more per step; one that need not turn tells nothing."""
     robot = Robot().ready()
-    robot.bench.dead = [joint]
+    robot.live(0.5)
     action = -np.eye(3, dtype=np.float32)[axis]
+    robot.apply(action)
+    robot.live(0.1)
+    robot.bench.dead = [joint]
     died = robot.bench.now
+    robot.live(0.15)
     robot.apply(action)
     robot.live(0.25)
     robot.apply(action)
@@ -224,6 +228,17 @@ def test_a_servo_that_lags_and_falls_short_follows() -> None:
         planned = np.full(6, 0.004 * k)
         measured = measured + 0.1 * (0.8 * planned - measured)
         assert watch.look(k * 0.01, planned, measured.copy()) == ""
+
+
+def test_a_joint_that_is_blocked_for_a_moment_is_not_dead() -> None:
+    """In contact one joint may stand still alone, but not for long."""
+    watch, commanded = FollowWatch(JOINT_NAMES, 0.25), np.zeros(6)
+    measured = np.zeros(6)
+    for k in range(200):
+        commanded = commanded + 0.004
+        free = np.arange(6) > (0 if k % 45 < 38 else -1)
+        measured = np.where(free, commanded, measured)
+        assert watch.look(k * 0.01, commanded, measured.copy()) == ""
 
 
 def test_a_hold_during_reset_interrupts_it() -> None:
