@@ -79,6 +79,7 @@ class PolicyNode(Node):
         self._early_weights: list[Weights] = []
         self._collector: Collector | None = None
         self._told = 0
+        self._next_trial, self._trained, self._acked = -1, False, False
         self._publish_topics()
         self._subscribe()
         self.create_timer(_POLL, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -199,11 +200,20 @@ class PolicyNode(Node):
         ack = self._sender.on_ack(msg)
         if ack is None:
             return
-        if self._collector is None:
-            schedule = Schedule(self._config)
-            first = max(ack.next_trial, self._sender.first_unsent())
-            self._start(lambda index: schedule.plan(index) if index < schedule.trials else None, first)
-        self.finished = ack.finished and self._collected()
+        self._next_trial, self._trained = max(self._next_trial, ack.next_trial), ack.finished
+        self._acked = True
+        self.finished = self._trained and self._collected()
+
+    def _start_where_the_trainer_is(self) -> None:
+        """Begin once acknowledgements pause: a late joiner is first told old ones, which name trials long done."""
+        assert self._sender is not None
+        pause, self._acked = not self._acked, False
+        if self._next_trial < 0 or not pause:
+            return
+        schedule = Schedule(self._config)
+        first = max(self._next_trial, self._sender.first_unsent())
+        self._start(lambda index: schedule.plan(index) if index < schedule.trials else None, first)
+        self.finished = self._trained and self._collected()
 
     def _collected(self) -> bool:
         return self._collector is not None and self._collector.phase is Phase.FINISHED
@@ -221,6 +231,8 @@ class PolicyNode(Node):
     def _on_timer(self) -> None:
         if self._sender is not None:
             self._sender.poll(time.monotonic())
+            if self._collector is None:
+                self._start_where_the_trainer_is()
         collector = self._collector
         if collector is None:
             self._diagnostics.state(WARN, "waiting for the trainer")

@@ -16,8 +16,8 @@ def poisoned(loss_of: Callable[..., Any]) -> Callable[..., Any]:
     """The genuine loss, times NaN after enough calls."""
     calls: list[None] = []
 
-    def call(*args: Any) -> Any:
-        loss, *rest = loss_of(*args)
+    def call(*args: Any, **named: Any) -> Any:
+        loss, *rest = loss_of(*args, **named)
         calls.append(None)
         return loss * (float("nan") if len(calls) > SOUND_CALLS else 1.0), *rest
 
