@@ -5,6 +5,7 @@ A detector is called once per stamp, in order; it looks back only. Its judgement
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -38,7 +39,7 @@ class RewardDetector(Protocol):
         """Forget earlier stamps: a new episode begins."""
 
 
-class PictureDetector:
+class PictureDetector(abc.ABC):
     """What all detectors that look at the frame named `detector` share.
 
     A missing or dark view gives `Reward.missing()` and breaks a row of agreeing frames.
@@ -68,12 +69,13 @@ class PictureDetector:
         success = self._agreeing >= self._config.debounce
         return Reward(reward=float(success), success=success, probability=probability)
 
+    @abc.abstractmethod
     def judge(self, pixels: np.ndarray) -> tuple[bool, float]:
         """(H, W, 3) uint8 RGB → whether it shows a success, and how probably. Other pictures are not considered."""
-        raise NotImplementedError
 
     def set_task(self, task: Task) -> None:
         """Pictures tell whatever the task."""
+        del task
 
     def reset(self) -> None:
         """Forget earlier frames. What is known of the light stays known."""
