@@ -22,7 +22,7 @@ from rclpy.node import Node
 
 from meld_core.config import load_config
 from meld_core.learner import Learner
-from meld_core.run_folder import RunFolder
+from meld_core.storage.run_folder import RunFolder
 from meld_core.weights import save_weights
 from meld_ros import conversions as ros
 from meld_ros.domain import own_domain

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from meld_core.demo import install_demo
-from meld_core.run_folder import RunFolder
+from meld_core.storage.run_folder import RunFolder
 
 TARGET = Path(__file__).resolve().parent.parent / "src" / "meld_core" / "demo"
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from meld_core.config import Config
-from meld_core.ledger import Event
 from meld_core.schedule import TrialPlan
 from meld_core.scripted_search import ScriptedSearch
+from meld_core.storage.ledger import Event
 from meld_core.trial import RowFlags, TrialClock
 from meld_core.types import ROW_FIELDS, Observation, Reward, Source, Trial, TrialId, TrialMeta
 

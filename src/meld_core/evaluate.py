@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from meld_core.belief_study import BeliefStudy
-from meld_core.certificate import first_learner_update, make_certificate, write_certificate
 from meld_core.config import Config
-from meld_core.evaluation_workers import EvaluationError, Job, collect_in_processes
+from meld_core.evaluation.certificate import first_learner_update, make_certificate, write_certificate
+from meld_core.evaluation.scoring import EpisodeScore, Evaluation, score_trial
+from meld_core.evaluation.workers import EvaluationError, Job, collect_in_processes
 from meld_core.metrics import read_rows
-from meld_core.plots import LEARNING_CURVE, plot_run
-from meld_core.report import Shown, write_report
-from meld_core.run_folder import RunFolder
+from meld_core.reporting.belief_study import BeliefStudy
+from meld_core.reporting.plots import LEARNING_CURVE, plot_run
+from meld_core.reporting.report import Shown, write_report
+from meld_core.reporting.video import write_video
 from meld_core.schedule import held_out_plans
-from meld_core.scoring import EpisodeScore, Evaluation, score_trial
+from meld_core.storage.run_folder import RunFolder
 from meld_core.tasks import make_tasks
 from meld_core.types import Trial
-from meld_core.video import write_video
 from meld_core.weights import Weights, latest_weights
 
 __all__ = ["Evaluation", "EvaluationError", "evaluate", "evaluate_run"]

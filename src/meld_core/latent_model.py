@@ -31,7 +31,7 @@ from meld_core.batch import TOOL, Inputs, Queries, TrialBatch, model_image_size
 from meld_core.config import Config, ConfigError, LossConfig, did_you_mean
 from meld_core.latent_contract import ACTIONS, Metrics, State
 from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, KeypointEncoder, gaussian_kl, mlp
-from meld_core.slac_model import SlacModel
+from meld_core.slac.model import SlacModel
 
 FLAGS = 3
 """Reward is valid, first in episode, row was observed."""

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from meld_core import checkpoint
 from meld_core.batch import LearnerTrial, learner_trial, make_batch
 from meld_core.belief_cache import BeliefCache
 from meld_core.config import Config, to_mapping
@@ -23,6 +22,7 @@ from meld_core.metrics import RunningMean
 from meld_core.sac import actor_loss, critic_loss, critic_target, matmul_precision, polyak, temperature_loss
 from meld_core.sac_nets import make_actor, make_critics
 from meld_core.schedule import Schedule
+from meld_core.storage import checkpoint
 from meld_core.tasks import draw_later_live
 from meld_core.types import Trial, TrialId
 from meld_core.weights import Weights

@@ -28,8 +28,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from meld_core.intervals import wilson
-from meld_core.scoring import trial_summary
+from meld_core.evaluation.intervals import wilson
+from meld_core.evaluation.scoring import trial_summary
 
 __all__ = ["METRICS_FILE", "Kind", "MetricsError", "MetricsWriter", "RunningMean", "Tail", "read_rows"]
 __all__ += ["trial_summary", "wilson"]

@@ -6,9 +6,9 @@ import bisect
 import logging
 from pathlib import Path
 
-from meld_core.files import make_folder, remove_temporary, set_aside, write_atomic
-from meld_core.spool import SUFFIX
-from meld_core.trial_file import TrialError, decode_trial, encode_trial
+from meld_core.storage.files import make_folder, remove_temporary, set_aside, write_atomic
+from meld_core.storage.spool import SUFFIX
+from meld_core.storage.trial_file import TrialError, decode_trial, encode_trial
 from meld_core.types import Trial, TrialId
 
 __all__ = ["Replay", "TrialError", "decode_trial", "encode_trial", "steps_of"]

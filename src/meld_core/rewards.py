@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from meld_core.config import ConfigError, RewardConfig, did_you_mean
-from meld_core.reward_drift import DriftWatch
+from meld_core.detectors.drift import DriftWatch
 from meld_core.tasks import Task
 from meld_core.types import Frame, Reward, RobotState
 
@@ -107,13 +107,13 @@ class LedDetector(PictureDetector):
 
 
 def _pose(config: RewardConfig) -> RewardDetector:
-    from meld_core.reward_pose import PoseDetector
+    from meld_core.detectors.pose import PoseDetector
 
     return PoseDetector(config)
 
 
 def _classifier(config: RewardConfig) -> RewardDetector:
-    from meld_core.reward_classifier import ClassifierDetector  # torch, which the other detectors do without
+    from meld_core.detectors.classifier import ClassifierDetector  # torch, which the other detectors do without
 
     return ClassifierDetector(config)
 

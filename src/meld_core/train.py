@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from meld_core.agent import Agent
 from meld_core.config import Config
-from meld_core.disk_room import DiskRoom
 from meld_core.driver import Driver
 from meld_core.rollout import Bench, run_trial
-from meld_core.run_folder import RunFolder
 from meld_core.schedule import Schedule
-from meld_core.spool import Spool
+from meld_core.storage.disk_room import DiskRoom
+from meld_core.storage.run_folder import RunFolder
+from meld_core.storage.spool import Spool
 from meld_core.trainer import Trainer
 from meld_core.weights import Weights
 

@@ -9,17 +9,17 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from meld_core.canary import Canary
-from meld_core.checkpoint import CheckpointError
 from meld_core.config import Config
-from meld_core.disk_room import DiskRoom
-from meld_core.files import StorageError, write_atomic
 from meld_core.learner import Learner, Progress
 from meld_core.metrics import MetricsWriter, trial_summary
 from meld_core.replay import Replay
-from meld_core.run_folder import RunFolder
 from meld_core.schedule import Schedule
-from meld_core.success_guard import SuccessGuard
+from meld_core.storage.checkpoint import CheckpointError
+from meld_core.storage.disk_room import DiskRoom
+from meld_core.storage.files import StorageError, write_atomic
+from meld_core.storage.run_folder import RunFolder
+from meld_core.trust.canary import Canary
+from meld_core.trust.success_guard import SuccessGuard
 from meld_core.types import Trial
 from meld_core.weights import KEPT_VERSIONS, Weights, WeightsError, save_weights, saved_weights
 

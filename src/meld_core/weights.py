@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from meld_core.config import Config, flatten, to_mapping
-from meld_core.files import make_folder, remove_temporary, sync_folder, write_atomic
-from meld_core.tensor_file import pack, unpack
+from meld_core.storage.files import make_folder, remove_temporary, sync_folder, write_atomic
+from meld_core.storage.tensor_file import pack, unpack
 
 WEIGHTS_SCHEMA = 1
 """Version of the weights format; a reader refuses any other."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from rclpy.node import Node
 
-from meld_core.camera import CameraError
-from meld_core.camera_view import crop, policy_view, read_calibration, view_calibration
+from meld_core.cameras.capture import CameraError
+from meld_core.cameras.view import crop, policy_view, read_calibration, view_calibration
 from meld_core.config import CameraConfig, Config, ConfigError
 from meld_core.types import Frame
 from meld_ros.camera_sources import Source, open_sources

@@ -9,9 +9,9 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
-from meld_core.camera import OpenCvCamera
-from meld_core.camera_identity import identifier, read_picture
-from meld_core.camera_watch import CameraWatch, Identify
+from meld_core.cameras.capture import OpenCvCamera
+from meld_core.cameras.identity import identifier, read_picture
+from meld_core.cameras.watch import CameraWatch, Identify
 from meld_core.config import CameraConfig
 from meld_core.types import Frame
 from meld_ros.conversions import SENSOR_QOS, stamp_of

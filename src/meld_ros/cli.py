@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from meld_ros.cli_reward import Camera, Reward
+from meld_ros.commands.reward_arguments import Camera, Reward
 
 Overrides = tyro.conf.UseAppendAction[list[list[str]]]
 
@@ -207,7 +207,7 @@ def _is_for_people(error: Exception) -> bool:
 
 
 def _run(command: Command, line: str) -> int:
-    from meld_ros import commands
+    from meld_ros.commands import dispatch as commands
 
     if isinstance(command, Train):
         return commands.train(command, line)

@@ -18,7 +18,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from meld_core.reward_labels import LabelError, Labels, make_labels
+from meld_core.detectors.labels import LabelError, Labels, make_labels
 from meld_ros.conversions import LABEL, SENSOR_QOS, image_from_msg, subscription
 
 KEYS = {"s": True, "f": False}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meld_core.config import Config, ConfigError, did_you_mean
-from meld_core.run_folder import RunFolder, run_folder
+from meld_core.storage.run_folder import RunFolder, run_folder
 from meld_ros.graph import LOG_LEVELS, Options, Process, render
 from meld_ros.share import config_names, resolve_config, share_dir
 

@@ -18,16 +18,16 @@ from std_msgs.msg import String, UInt8MultiArray
 
 from meld_core.agent import Agent
 from meld_core.announce import Announcement, GateReport
-from meld_core.chunks import Assembler
 from meld_core.collector import Collector, Phase
 from meld_core.config import Config, ConfigError, Section, setting
-from meld_core.disk_room import DiskRoom
-from meld_core.run_folder import RunFolder
 from meld_core.schedule import Schedule, TrialPlan, held_out_plans
-from meld_core.spool import Spool
+from meld_core.storage.chunks import Assembler
+from meld_core.storage.disk_room import DiskRoom
+from meld_core.storage.run_folder import RunFolder
+from meld_core.storage.spool import Spool
+from meld_core.trust.weights_gate import WeightsGate
 from meld_core.types import Trial
 from meld_core.weights import Weights, latest_weights, load_weights
-from meld_core.weights_gate import WeightsGate
 from meld_ros import conversions as ros
 from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from meld_ros.node_main import read_config, read_own, refuse_unknown, run_node

@@ -14,12 +14,12 @@ from typing import Any
 from rclpy.node import Node
 from std_msgs.msg import String, UInt8MultiArray
 
-from meld_core.chunks import Assembler, ChunkError, split_message
 from meld_core.config import Config, ConfigError, Section, setting
-from meld_core.files import StorageError
-from meld_core.run_folder import RunFolder
+from meld_core.storage.chunks import Assembler, ChunkError, split_message
+from meld_core.storage.files import StorageError
+from meld_core.storage.run_folder import RunFolder
+from meld_core.storage.trial_file import TrialError, decode_trial
 from meld_core.trainer import Trainer
-from meld_core.trial_file import TrialError, decode_trial
 from meld_core.weights import Weights
 from meld_ros import conversions as ros
 from meld_ros.diagnostics import ERROR, OK, Diagnostics

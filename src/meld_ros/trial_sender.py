@@ -8,9 +8,9 @@ import json
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from meld_core.chunks import split_message
-from meld_core.spool import Spool
-from meld_core.trial_file import TrialError, decode_trial
+from meld_core.storage.chunks import split_message
+from meld_core.storage.spool import Spool
+from meld_core.storage.trial_file import TrialError, decode_trial
 from meld_ros.conversions import TRIALS, bytes_to_msg, json_from_msg, publisher
 from meld_ros.diagnostics import Diagnostics
 

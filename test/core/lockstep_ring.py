@@ -17,7 +17,7 @@ from meld_core.hosting import LockstepHost, Step
 from meld_core.robot import GateState, MotionGate
 from meld_core.rollout import MemorySink
 from meld_core.schedule import Schedule, TrialPlan
-from meld_core.trial_file import encode_trial
+from meld_core.storage.trial_file import encode_trial
 from meld_core.types import Frame, Reward, RobotState, Trial
 
 SMALL = Config(

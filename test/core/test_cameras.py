@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meld_core.camera_identity import check_serial, identifier, likeness, serial_of, write_picture
-from meld_core.camera_view import Calibration, crop, policy_view, read_calibration, squeeze, view_calibration
-from meld_core.camera_watch import CameraError, CameraWatch
+from meld_core.cameras.identity import check_serial, identifier, likeness, serial_of, write_picture
+from meld_core.cameras.view import Calibration, crop, policy_view, read_calibration, squeeze, view_calibration
+from meld_core.cameras.watch import CameraError, CameraWatch
 from meld_core.config import CameraConfig, ConfigError
 
 SMALL = {"device": "7", "width": 16, "height": 16}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meld_core.chunks import CHUNK_SIZE, LARGEST_MESSAGE, WHOLE_LIMIT, Assembler, ChunkError, split_message
+from meld_core.storage.chunks import CHUNK_SIZE, LARGEST_MESSAGE, WHOLE_LIMIT, Assembler, ChunkError, split_message
 
 FUZZ = settings(max_examples=200, deadline=None, derandomize=True)
 MESSAGES = st.binary(min_size=1, max_size=200)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from meld_core.run_folder import RunFolder
+from meld_core.storage.run_folder import RunFolder
 from meld_ros.cli import main
 from meld_ros.share import resolve_config
 
@@ -89,7 +89,7 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) 
     def broken(*_: object) -> int:
         raise ValueError("not for people")
 
-    monkeypatch.setattr("meld_ros.commands.verify", broken)
+    monkeypatch.setattr("meld_ros.commands.dispatch.verify", broken)
     with pytest.raises(ValueError, match="not for people"):
         main(["data", "verify", "x"])
 

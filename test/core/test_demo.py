@@ -11,12 +11,12 @@ from scored_trials import two_episodes
 from meld_core.config import Config, from_mapping, load_config
 from meld_core.demo import LARGEST, DemoError, demo_certificate, demo_weights, install_demo
 from meld_core.evaluate import evaluate
-from meld_core.film_sheet import write_sheet
-from meld_core.run_folder import RunFolder
-from meld_core.scoring import score_trial
+from meld_core.evaluation.scoring import score_trial
+from meld_core.reporting.film_sheet import write_sheet
+from meld_core.storage.run_folder import RunFolder
 from meld_core.weights import save_weights
 from meld_ros.cli import main
-from meld_ros.demo import told
+from meld_ros.commands.demo import told
 
 SHIPPED = Path(__file__).resolve().parents[2] / "src" / "meld_core" / "demo"
 

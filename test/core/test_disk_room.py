@@ -6,12 +6,12 @@ import threading
 import pytest
 from trial_builder import episode_of, meta_of, truth_of
 
-from meld_core import spool as spool_module
-from meld_core.config_storage import StorageConfig
-from meld_core.disk_room import DiskRoom
-from meld_core.files import StorageError, write_atomic
-from meld_core.run_folder import RunFolder
-from meld_core.spool import Spool
+from meld_core.sections.storage import StorageConfig
+from meld_core.storage import spool as spool_module
+from meld_core.storage.disk_room import DiskRoom
+from meld_core.storage.files import StorageError, write_atomic
+from meld_core.storage.run_folder import RunFolder
+from meld_core.storage.spool import Spool
 from meld_core.train import train_in_process
 
 from .learning import tiny_config
@@ -59,7 +59,9 @@ def test_without_a_reserve_the_same_call_works_once_there_is_room(tmp_path, monk
     actor = Spool(tmp_path)
     rows = episode_of(0, 2, last=False)
     with monkeypatch.context() as patch:
-        patch.setattr("meld_core.ledger._write_whole", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        patch.setattr(
+            "meld_core.storage.ledger._write_whole", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+        )
         with pytest.raises(StorageError, match="ledger.jsonl: No space left"):
             actor.add_episode(meta_of(), 0, rows, truth_of(rows))
     actor.add_episode(meta_of(), 0, rows, truth_of(rows))

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from scored_trials import two_episodes
 
-from meld_core import video
-from meld_core.certificate import (
+from meld_core.config import Config, EvalConfig, load_config, to_mapping
+from meld_core.evaluate import Evaluation, EvaluationError, evaluate, evaluate_run
+from meld_core.evaluation.certificate import (
     CertificateError,
     check_certificate,
     first_learner_update,
@@ -21,14 +22,13 @@ from meld_core.certificate import (
     load_certificate,
     make_certificate,
 )
-from meld_core.config import Config, EvalConfig, load_config, to_mapping
-from meld_core.evaluate import Evaluation, EvaluationError, evaluate, evaluate_run
 from meld_core.metrics import MetricsWriter
-from meld_core.plots import moving_rate
-from meld_core.run_folder import RunError, RunFolder
-from meld_core.trial_file import encode_trial
+from meld_core.reporting import video
+from meld_core.reporting.plots import moving_rate
+from meld_core.reporting.video import film, write_video
+from meld_core.storage.run_folder import RunError, RunFolder
+from meld_core.storage.trial_file import encode_trial
 from meld_core.types import Trial
-from meld_core.video import film, write_video
 from meld_core.weights import Weights, WeightsError, save_weights
 
 TOLD = "scored_trials:collect"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from meld_core.files import StorageError, locked, make_folder, remove_temporary, set_aside, write_atomic
+from meld_core.storage.files import StorageError, locked, make_folder, remove_temporary, set_aside, write_atomic
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -69,7 +69,7 @@ def test_what_is_set_aside_is_kept_even_if_the_name_repeats(tmp_path):
 _HOLDER = """
 import sys
 from pathlib import Path
-from meld_core.files import locked
+from meld_core.storage.files import locked
 with locked(Path(sys.argv[1]), "taken"):
     print("held", flush=True)
     sys.stdin.read()

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meld_core.arm_driver import ArmError
+from meld_core.arm.arm_driver import ArmError
+from meld_core.arm.joint_arm import JointArm
+from meld_core.arm.joint_path import JointPath, smooth_path
+from meld_core.arm.joint_states import FollowWatch, JointHistory, JointSample, PictureClock, StaleStateError
 from meld_core.config import Config, ConfigError, DriverConfig, RobotConfig
-from meld_core.joint_arm import JointArm
-from meld_core.joint_path import JointPath, smooth_path
-from meld_core.joint_states import FollowWatch, JointHistory, JointSample, PictureClock, StaleStateError
 from meld_core.kinematics import ArmKinematics
 from meld_core.sim.arm import JOINT_NAMES, NOMINAL_JOINTS
 from meld_core.sim.robot import SimRobot

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meld_core.intervals import paired_difference
+from meld_core.evaluation.intervals import paired_difference
 from meld_core.metrics import METRICS_FILE, MetricsError, MetricsWriter, RunningMean, Tail, plain, read_rows, wilson
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meld_core.checkpoint import CheckpointError, read
 from meld_core.config import ConfigError, read_yaml
 from meld_core.replay import Replay
-from meld_core.spool import decode_part
-from meld_core.trial_file import TrialError, decode_trial
+from meld_core.storage.checkpoint import CheckpointError, read
+from meld_core.storage.spool import decode_part
+from meld_core.storage.trial_file import TrialError, decode_trial
 from meld_core.weights import Weights, WeightsError
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"

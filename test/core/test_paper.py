@@ -18,9 +18,9 @@ from meld_core.driver import Driver
 from meld_core.learner import Learner, Networks
 from meld_core.nets import Critics
 from meld_core.rollout import MemorySink, collect
-from meld_core.run_folder import RunFolder
 from meld_core.sac import BeliefBatch, actor_loss, critic_loss, critic_target, temperature_loss
 from meld_core.schedule import held_out_plans
+from meld_core.storage.run_folder import RunFolder
 from meld_core.train import train_in_process
 from meld_core.types import Observation, Trial
 from meld_core.weights import WeightsError, latest_weights

@@ -12,16 +12,11 @@ from learning import tiny_config
 from PIL import Image
 from scored_trials import two_episodes
 
-from meld_core import checkpoint
 from meld_core.agent import ActingNets
-from meld_core.belief_plots import plot_strips
-from meld_core.belief_strip import draw_strip, heat, strip_height
-from meld_core.belief_study import BeliefStudy
-from meld_core.beliefs import BeliefReader, BeliefTrace, find_reconstructor
 from meld_core.config import Config, to_mapping
-from meld_core.latent_model import make_latent_model
-from meld_core.probe_evaluation import run_probes
-from meld_core.probes import (
+from meld_core.evaluation.beliefs import BeliefReader, BeliefTrace, find_reconstructor
+from meld_core.evaluation.probe_evaluation import run_probes
+from meld_core.evaluation.probes import (
     ProbeError,
     expected_curves,
     ideal_observer,
@@ -30,9 +25,14 @@ from meld_core.probes import (
     probe_table,
     probed_trial,
 )
+from meld_core.latent_model import make_latent_model
+from meld_core.reporting.belief_plots import plot_strips
+from meld_core.reporting.belief_strip import draw_strip, heat, strip_height
+from meld_core.reporting.belief_study import BeliefStudy
+from meld_core.reporting.video import film
+from meld_core.storage import checkpoint
 from meld_core.tasks import make_tasks
 from meld_core.types import Trial
-from meld_core.video import film
 from meld_core.weights import Weights
 
 CONFIG = tiny_config("eval.processes=1", "eval.greedy=true")

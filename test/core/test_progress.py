@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from meld_core.config import Config, load_config
-from meld_core.progress import Progress, duration, line, table
-from meld_core.run_folder import RunFolder
-from meld_core.run_state import RunState, Snapshot
+from meld_core.reporting.progress import Progress, duration, line, table
+from meld_core.reporting.run_state import RunState, Snapshot
+from meld_core.storage.run_folder import RunFolder
 
 CONFIG = load_config(overrides=["train.trials=100"])
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scored_trials import told_trial
 
-from meld_core.certificate import CertificateError, check_certificate, make_certificate
 from meld_core.config import Config, TaskConfig
-from meld_core.readaptation import readaptation, readaptation_lines
-from meld_core.report import _readaptation
-from meld_core.scoring import EpisodeScore, Evaluation, score_trial
+from meld_core.evaluation.certificate import CertificateError, check_certificate, make_certificate
+from meld_core.evaluation.readaptation import readaptation, readaptation_lines
+from meld_core.evaluation.scoring import EpisodeScore, Evaluation, score_trial
+from meld_core.reporting.report import _readaptation
 
 NO, YES = False, True
 

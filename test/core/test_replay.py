@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from trial_builder import meta_of, set_at, trial_of
 
-from meld_core.files import StorageError
 from meld_core.replay import Replay, TrialError, decode_trial, encode_trial, steps_of
+from meld_core.storage.files import StorageError
 
 
 def test_a_trial_is_stored_as_the_bytes_that_came(tmp_path):

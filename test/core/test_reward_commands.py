@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from meld_core.camera_identity import write_picture
+from meld_core.cameras.identity import write_picture
 from meld_core.config import Config, RewardConfig, load_config
-from meld_core.reward_labels import LabelError, Labels
+from meld_core.detectors.labels import LabelError, Labels
 from meld_core.rewards import LedDetector
 from meld_core.rollout import collect
 from meld_core.schedule import Schedule

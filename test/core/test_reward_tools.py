@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from meld_core.config import Config, ConfigError, RewardConfig, load_config
-from meld_core.label_sources import labels_of_film, labels_of_folder, parse_spans
-from meld_core.led_tool import LedError, brightest_and_darkest, choose_led, preview, write_choice
-from meld_core.reward_drift import DriftWatch
-from meld_core.reward_labels import LabelError, Labels, join, load_labels, make_labels, save_labels, split_by_group
-from meld_core.reward_net import ClassifierError, RewardNet, load_classifier, save_classifier
-from meld_core.reward_plot import plot_reliability
-from meld_core.reward_pose import PoseDetector
-from meld_core.reward_report import reliability, report, table
-from meld_core.reward_training import best_temperature, choose_threshold, train_classifier
+from meld_core.detectors.drift import DriftWatch
+from meld_core.detectors.label_sources import labels_of_film, labels_of_folder, parse_spans
+from meld_core.detectors.labels import LabelError, Labels, join, load_labels, make_labels, save_labels, split_by_group
+from meld_core.detectors.led_tool import LedError, brightest_and_darkest, choose_led, preview, write_choice
+from meld_core.detectors.net import ClassifierError, RewardNet, load_classifier, save_classifier
+from meld_core.detectors.plot import plot_reliability
+from meld_core.detectors.pose import PoseDetector
+from meld_core.detectors.report import reliability, report, table
+from meld_core.detectors.training import best_temperature, choose_threshold, train_classifier
 from meld_core.rewards import LedDetector, PictureDetector, make_detector
 from meld_core.tasks import make_tasks
 from meld_core.types import Frame, Reward, RobotState

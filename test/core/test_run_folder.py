@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from meld_core.config import Config, load_config
-from meld_core.files import StorageError
-from meld_core.run_folder import RunError, RunFolder, existing_runs, run_folder
+from meld_core.storage.files import StorageError
+from meld_core.storage.run_folder import RunError, RunFolder, existing_runs, run_folder
 
 
 def test_paths_are_those_of_the_design():

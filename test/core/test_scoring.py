@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scored_trials import told_trial, two_episodes
 
-from meld_core.scoring import (
+from meld_core.evaluation.scoring import (
     EpisodeScore,
     Evaluation,
     episode_scores,

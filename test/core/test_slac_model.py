@@ -14,7 +14,7 @@ from meld_core.batch import Inputs, TrialBatch, make_batch, to_inputs
 from meld_core.config import Config, LossConfig, load_config
 from meld_core.latent_model import make_latent_model
 from meld_core.sac_nets import make_actor, make_critics
-from meld_core.slac_model import SlacModel, normal_log_likelihood
+from meld_core.slac.model import SlacModel, normal_log_likelihood
 
 from .learning import hand_made, one_thread, tiny_config
 

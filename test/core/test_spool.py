@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trial_builder import episode_of, episodes_of, meta_of, trial_of, truth_of
 
-from meld_core.files import StorageError, remove_temporary
 from meld_core.replay import Replay, decode_trial, encode_trial
-from meld_core.spool import Part, Spool, decode_part, encode_part
-from meld_core.tensor_file import pack
-from meld_core.trial_file import TrialError
+from meld_core.storage.files import StorageError, remove_temporary
+from meld_core.storage.spool import Part, Spool, decode_part, encode_part
+from meld_core.storage.tensor_file import pack
+from meld_core.storage.trial_file import TrialError
 
 ID = "arm-demo-000007-01234567"
 
@@ -314,7 +314,7 @@ def test_a_crash_during_recovery_loses_nothing(tmp_path):
 _ACTOR = """
 import sys
 from pathlib import Path
-from meld_core.spool import Spool
+from meld_core.storage.spool import Spool
 from trial_builder import *
 spool = Spool(Path(sys.argv[1]))
 rows = episodes_of((3, 2))

@@ -13,25 +13,25 @@ import pytest
 from scored_trials import two_episodes
 
 from meld_core.config import ConfigError, load_config
-from meld_core.effort import cpu_total, time_line, wall_total
-from meld_core.files import make_folder
 from meld_core.metrics import read_rows
-from meld_core.run_folder import RunFolder
 from meld_core.schedule import held_out_plans
-from meld_core.study_cell import Cell, change_of, is_finished, write_facts
-from meld_core.study_goals import goals
-from meld_core.study_report import write_results
-from meld_core.study_results import difference, raw_trials, read_row
-from meld_core.study_runner import Runner
-from meld_core.study_table import Row, Settings, Study, StudyError, read_study, settings_of
-from meld_core.study_work import Limit, kept_trials, run_cell
+from meld_core.storage.files import make_folder
+from meld_core.storage.run_folder import RunFolder
+from meld_core.storage.trial_file import decode_trial, encode_trial
+from meld_core.study.cell import Cell, change_of, is_finished, write_facts
+from meld_core.study.effort import cpu_total, time_line, wall_total
+from meld_core.study.goals import goals
+from meld_core.study.report import write_results
+from meld_core.study.results import difference, raw_trials, read_row
+from meld_core.study.runner import Runner
+from meld_core.study.table import Row, Settings, Study, StudyError, read_study, settings_of
+from meld_core.study.work import Limit, kept_trials, run_cell
 from meld_core.train import train_in_process
-from meld_core.trial_file import decode_trial, encode_trial
 from meld_core.types import Trial
 from meld_core.weights import FINAL, load_weights
 from meld_ros.cli import main
+from meld_ros.commands.study import cells_of, open_study, sweep_rows
 from meld_ros.share import config_file
-from meld_ros.study import cells_of, open_study, sweep_rows
 
 from .learning import TINY, tiny_config
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from trial_builder import trial_of, with_rows
 
-from meld_core.config_storage import RollbackConfig
-from meld_core.success_guard import SuccessGuard, success_of
+from meld_core.sections.storage import RollbackConfig
+from meld_core.trust.success_guard import SuccessGuard, success_of
 from meld_core.types import Source
 
 CONFIG = RollbackConfig(window=4, drop=0.5)

@@ -14,12 +14,12 @@ from PIL import Image
 from scored_trials import two_episodes
 
 from meld_core.config import Config, ConfigError, EvalConfig, to_mapping
-from meld_core.intervals import independent_difference
+from meld_core.evaluation.intervals import independent_difference
+from meld_core.evaluation.sweep import NOMINAL, SWEEP, Condition, SweepError, run_sweep, with_overrides
+from meld_core.reporting.sweep_plot import plot_sweep
 from meld_core.schedule import TrialPlan
 from meld_core.sim.robot import SimRobot
 from meld_core.sim.scene import check_bench
-from meld_core.sweep import NOMINAL, SWEEP, Condition, SweepError, run_sweep, with_overrides
-from meld_core.sweep_plot import plot_sweep
 from meld_core.tasks import InsertionTasks, make_tasks
 from meld_core.types import Trial
 from meld_core.weights import Weights

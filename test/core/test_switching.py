@@ -16,6 +16,7 @@ from meld_core.announce import Announcement, EpisodeKey
 from meld_core.batch import LearnerTrial, learner_trial, make_batch
 from meld_core.config import Config, ConfigError, TaskConfig, load_config, to_mapping
 from meld_core.driver import Driver
+from meld_core.evaluation.scoring import score_trial, trial_summary
 from meld_core.hindsight import corrected, relabel
 from meld_core.hosting import LockstepHost
 from meld_core.learner import Learner
@@ -23,7 +24,6 @@ from meld_core.rewards import make_detector
 from meld_core.robot import MotionGate
 from meld_core.rollout import Bench, MemorySink, run_trial
 from meld_core.schedule import Schedule
-from meld_core.scoring import score_trial, trial_summary
 from meld_core.sim.robot import SimRobot
 from meld_core.tasks import InsertionTasks, Task, draw_later_live, make_tasks
 from meld_core.trial import RowFlags

@@ -14,8 +14,8 @@ from meld_core.config import Config
 from meld_core.metrics import read_rows
 from meld_core.replay import Replay
 from meld_core.rollout import collect
-from meld_core.run_folder import RunFolder
 from meld_core.schedule import Schedule, held_out_plans
+from meld_core.storage.run_folder import RunFolder
 from meld_core.train import train_in_process
 from meld_core.types import Source, Trial
 from meld_core.weights import latest_weights

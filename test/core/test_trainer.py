@@ -14,10 +14,10 @@ from meld_core.config import Config
 from meld_core.driver import Driver
 from meld_core.metrics import Tail
 from meld_core.rollout import MemorySink
-from meld_core.run_folder import RunFolder
 from meld_core.schedule import Schedule
+from meld_core.storage.run_folder import RunFolder
+from meld_core.storage.trial_file import encode_trial
 from meld_core.trainer import Trainer
-from meld_core.trial_file import encode_trial
 from meld_core.weights import Weights, WeightsError
 
 from .learning import tiny_config

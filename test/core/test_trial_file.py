@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trial_builder import meta_of, set_at, trial_of, with_rows
 
-from meld_core.tensor_file import FormatError, pack, unpack
-from meld_core.trial_file import TrialError, decode_trial, encode_trial
+from meld_core.storage.tensor_file import FormatError, pack, unpack
+from meld_core.storage.trial_file import TrialError, decode_trial, encode_trial
 from meld_core.types import ROW_FIELDS, Trial
 
 FUZZ = settings(max_examples=200, deadline=None, derandomize=True)

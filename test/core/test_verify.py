@@ -4,12 +4,12 @@ import pytest
 from trial_builder import episode_of, episodes_of, meta_of, set_at, trial_of, truth_of
 
 from meld_core.config import Config
-from meld_core.files import StorageError
-from meld_core.repair import repair
 from meld_core.replay import Replay, TrialError, encode_trial
-from meld_core.run_folder import RunFolder
-from meld_core.spool import Spool
-from meld_core.verify import verify
+from meld_core.storage.files import StorageError
+from meld_core.storage.repair import repair
+from meld_core.storage.run_folder import RunFolder
+from meld_core.storage.spool import Spool
+from meld_core.storage.verify import verify
 
 
 def snapshot(folder):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meld_core.config import Config, load_config, to_mapping
-from meld_core.tensor_file import pack
+from meld_core.storage.tensor_file import pack
 from meld_core.weights import Weights, WeightsError, latest_weights, load_weights, save_weights, shaping_settings
 
 CONFIG = to_mapping(Config())

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from meld_core.agent import Agent
-from meld_core.canary import Canary
 from meld_core.config import Config, to_mapping
 from meld_core.learner import Learner
+from meld_core.trust.canary import Canary
+from meld_core.trust.weights_gate import WeightsGate
 from meld_core.weights import Weights, WeightsError
-from meld_core.weights_gate import WeightsGate
 
 from .learning import tiny_config
 from .test_learner import Store

@@ -15,8 +15,8 @@ from pathlib import Path
 from core.learning import tiny_config
 from core.test_learner import Store
 
-from meld_core.files import remove_temporary
 from meld_core.learner import Learner
+from meld_core.storage.files import remove_temporary
 
 
 def main(folder: Path, times: int) -> None:

@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from meld_core.config import Config
-from meld_core.run_folder import RunFolder
+from meld_core.storage.run_folder import RunFolder
 from meld_ros import conversions as msgs
 from test.ros.conftest import Process, Ros
 from test.ros.stand_ins import StandInTrainer

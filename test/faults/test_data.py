@@ -10,11 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from meld_core.audit import audit
 from meld_core.config import Config
-from meld_core.run_folder import RunFolder
-from meld_core.spool import Spool
-from meld_core.verify import verify
+from meld_core.storage.audit import audit
+from meld_core.storage.run_folder import RunFolder
+from meld_core.storage.spool import Spool
+from meld_core.storage.verify import verify
 
 from ..ros.conftest import Ros
 

@@ -21,13 +21,13 @@ from sensor_msgs.msg import Image
 
 from meld_core.config import Config
 from meld_core.learner import Learner
-from meld_core.ledger import read_ledger
 from meld_core.metrics import Tail
 from meld_core.replay import Replay
-from meld_core.run_folder import RunFolder
-from meld_core.tensor_file import pack
+from meld_core.storage.ledger import read_ledger
+from meld_core.storage.run_folder import RunFolder
+from meld_core.storage.tensor_file import pack
+from meld_core.storage.verify import verify
 from meld_core.types import Reward
-from meld_core.verify import verify
 from meld_core.weights import Weights, saved_weights
 from meld_ros import conversions as msgs
 from meld_ros.graph import GRAPHS, Options, parameters_of

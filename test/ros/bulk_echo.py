@@ -7,7 +7,7 @@ from typing import Any
 
 from rclpy.node import Node
 
-from meld_core.chunks import Assembler
+from meld_core.storage.chunks import Assembler
 from meld_ros import conversions as msgs
 from meld_ros.node_main import run_node
 

@@ -20,7 +20,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from meld_core.config import Config, load_config
-from meld_core.run_folder import RunFolder
+from meld_core.storage.run_folder import RunFolder
 from meld_ros.domain import own_domain
 from meld_ros.graph import GRAPHS, Options, parameters_of
 from meld_ros.node_main import Background

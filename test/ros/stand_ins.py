@@ -9,10 +9,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import String
 
 from meld_core.announce import Announcement, EpisodeKey, GateReport
-from meld_core.chunks import Assembler
 from meld_core.config import Config, flatten, to_mapping
 from meld_core.schedule import Schedule
-from meld_core.trial_file import decode_trial
+from meld_core.storage.chunks import Assembler
+from meld_core.storage.trial_file import decode_trial
 from meld_core.types import Trial
 from meld_ros import conversions as msgs
 from meld_ros.trial_sender import Ack

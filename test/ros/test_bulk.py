@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meld_core.chunks import split_message
+from meld_core.storage.chunks import split_message
 from meld_ros import conversions as msgs
 
 from .conftest import Ros

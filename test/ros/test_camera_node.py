@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 
-from meld_core.camera import CameraError, OpenCvCamera, lock_picture
+from meld_core.cameras.capture import CameraError, OpenCvCamera, lock_picture
 from meld_core.config import CameraConfig
 from meld_core.types import Frame
 from meld_ros import conversions as msgs

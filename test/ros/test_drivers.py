@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import JointState
 
-from meld_core.arm_driver import ArmError
+from meld_core.arm.arm_driver import ArmError
+from meld_core.arm.joint_path import one_point, smooth_path
 from meld_core.config import ConfigError
-from meld_core.joint_path import one_point, smooth_path
 from meld_core.sim.arm import JOINT_NAMES
 from meld_ros.graph import ROBOT
 from meld_ros.robots import make_robot

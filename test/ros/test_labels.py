@@ -10,10 +10,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from std_msgs.msg import String
 
-from meld_core.reward_labels import LabelError
+from meld_core.detectors.labels import LabelError
 from meld_core.types import Frame
 from meld_ros import conversions as msgs
-from meld_ros.label_bag import labels_of_bag
+from meld_ros.commands.label_bag import labels_of_bag
 from meld_ros.label_node import LabelNode
 
 from .conftest import Ros

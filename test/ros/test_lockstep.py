@@ -13,9 +13,9 @@ import pytest
 from meld_core.announce import Announcement
 from meld_core.config import Config, load_config
 from meld_core.replay import Replay
-from meld_core.run_folder import RunFolder
+from meld_core.storage.run_folder import RunFolder
+from meld_core.storage.trial_file import encode_trial
 from meld_core.train import train_in_process
-from meld_core.trial_file import encode_trial
 from meld_core.types import Trial
 from meld_ros.policy_node import PolicyNode
 from meld_ros.reward_node import RewardNode

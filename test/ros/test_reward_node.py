@@ -13,7 +13,7 @@ from std_msgs.msg import String
 
 from meld_core.announce import EpisodeKey, GateReport
 from meld_core.config import RewardConfig
-from meld_core.reward_net import Classifier, ClassifierFacts, RewardNet, save_classifier
+from meld_core.detectors.net import Classifier, ClassifierFacts, RewardNet, save_classifier
 from meld_core.rewards import make_detector
 from meld_core.robot import GateState
 from meld_core.types import Frame

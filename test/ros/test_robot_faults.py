@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from meld_core.config import Config
-from meld_core.run_folder import RunFolder
+from meld_core.storage.run_folder import RunFolder
 from meld_ros import conversions as msgs
 from meld_ros.robot_node import RobotNode
 

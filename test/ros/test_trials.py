@@ -12,9 +12,9 @@ from trial_builder import trial_of
 
 from meld_core.config import Config
 from meld_core.replay import Replay
-from meld_core.run_folder import RunFolder
-from meld_core.spool import Spool
-from meld_core.trial_file import encode_trial
+from meld_core.storage.run_folder import RunFolder
+from meld_core.storage.spool import Spool
+from meld_core.storage.trial_file import encode_trial
 from meld_core.types import Trial
 from meld_ros import conversions as msgs
 from meld_ros.diagnostics import Diagnostics

@@ -1,7 +1,7 @@
 """Raw trials of rivals: collected on the agent's own bench, kept as trial files, scored from these files alone.
 
 Pictures are not kept: each is reduced to its mean colour, one pixel, so that a trial takes some 20 kB. Everything
-that scoring needs is there, and `meld_core.trial_file.decode_trial` reads them.
+that scoring needs is there, and `meld_core.storage.trial_file.decode_trial` reads them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from meld_core.certificate import make_certificate
 from meld_core.config import Config
 from meld_core.driver import Acting, Driver
 from meld_core.evaluate import OnProgress
-from meld_core.files import make_folder, sync_folder, write_atomic
+from meld_core.evaluation.certificate import make_certificate
+from meld_core.evaluation.scoring import Evaluation, first_success_statistics, score_trial
 from meld_core.rollout import Bench, MemorySink, run_trial
 from meld_core.schedule import TrialPlan
-from meld_core.scoring import Evaluation, first_success_statistics, score_trial
-from meld_core.spool import SUFFIX
+from meld_core.storage.files import make_folder, sync_folder, write_atomic
+from meld_core.storage.spool import SUFFIX
+from meld_core.storage.trial_file import TrialError, decode_trial, encode_trial
 from meld_core.tasks import Task, make_tasks
-from meld_core.trial_file import TrialError, decode_trial, encode_trial
 from meld_core.types import Trial
 
 _BOOT = "0" * 32

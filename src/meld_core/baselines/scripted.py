@@ -15,7 +15,7 @@ import numpy as np
 from meld_core.baselines.raw_trials import RivalError, keep, rescore, run_rival
 from meld_core.config import Config, did_you_mean
 from meld_core.evaluate import OnProgress
-from meld_core.evaluation_workers import Job, collect_in_processes
+from meld_core.evaluation.workers import Job, collect_in_processes
 from meld_core.schedule import TrialPlan, held_out_plans
 from meld_core.scripted_search import ScriptedSearch
 from meld_core.tasks import Task, seated

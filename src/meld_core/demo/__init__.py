@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from meld_core.certificate import check_certificate, load_certificate
-from meld_core.files import write_atomic
-from meld_core.run_folder import RunFolder
+from meld_core.evaluation.certificate import check_certificate, load_certificate
+from meld_core.storage.files import write_atomic
+from meld_core.storage.run_folder import RunFolder
 from meld_core.weights import FINAL, Weights, WeightsError, load_weights
 
 DEMO = "demo"

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from meld_core.config import Config
+from meld_core.detectors.labels import LabelError, Labels, join, make_labels
 from meld_core.kinematics import ArmKinematics
-from meld_core.reward_labels import LabelError, Labels, join, make_labels
 from meld_core.sim.arm import NOMINAL_JOINTS, POINTING_DOWN
 from meld_core.sim.engine import mujoco
 from meld_core.sim.render import View, make_renderer

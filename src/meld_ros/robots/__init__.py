@@ -19,14 +19,14 @@ def _mujoco(config: Config, _: Node) -> BenchRobot:
 
 
 def _ros2_control(config: Config, node: Node) -> BenchRobot:
-    from meld_core.joint_arm import JointArm
+    from meld_core.arm.joint_arm import JointArm
     from meld_ros.robots.ros2_control import Ros2ControlDriver
 
     return JointArm(config, lambda history, pictures: Ros2ControlDriver(config, node, history, pictures))
 
 
 def _widowx(config: Config, node: Node) -> BenchRobot:
-    from meld_core.joint_arm import JointArm
+    from meld_core.arm.joint_arm import JointArm
     from meld_ros.robots.widowx import WidowxDriver
 
     return JointArm(config, lambda history, pictures: WidowxDriver(config, node, history, pictures))

@@ -13,9 +13,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSPresetProfiles
 from sensor_msgs.msg import Image, JointState
 
-from meld_core.arm_driver import ArmError
+from meld_core.arm.arm_driver import ArmError
+from meld_core.arm.joint_states import JointHistory, JointSample, PictureClock
 from meld_core.config import Config
-from meld_core.joint_states import JointHistory, JointSample, PictureClock
 from meld_core.sim.arm import JOINT_NAMES
 from meld_ros import conversions as ros
 from meld_ros.node_main import Background

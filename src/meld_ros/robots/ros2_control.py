@@ -12,10 +12,10 @@ from builtin_interfaces.msg import Duration
 from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from meld_core.arm_driver import ArmError
+from meld_core.arm.arm_driver import ArmError
+from meld_core.arm.joint_path import JointPath
+from meld_core.arm.joint_states import JointHistory, PictureClock
 from meld_core.config import Config
-from meld_core.joint_path import JointPath
-from meld_core.joint_states import JointHistory, PictureClock
 from meld_core.sim.arm import JOINT_NAMES
 from meld_ros.conversions import NANOSECONDS
 from meld_ros.robots.driver_side import DriverSide

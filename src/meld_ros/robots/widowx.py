@@ -17,10 +17,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-from meld_core.arm_driver import ArmError
+from meld_core.arm.arm_driver import ArmError
+from meld_core.arm.joint_path import JointPath
+from meld_core.arm.joint_states import JointHistory, PictureClock
 from meld_core.config import Config
-from meld_core.joint_path import JointPath
-from meld_core.joint_states import JointHistory, PictureClock
 from meld_core.sim.arm import JOINT_NAMES
 from meld_ros.robots.driver_side import DriverSide
 

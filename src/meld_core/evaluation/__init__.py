@@ -1,0 +1,1 @@
+"""What an agent can do and what its belief knows: scoring, intervals, certificate, probes, sweep."""

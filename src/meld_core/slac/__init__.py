@@ -1,0 +1,1 @@
+"""The published two-level latent model (SLAC, MELD): the baseline."""

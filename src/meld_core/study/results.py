@@ -1,0 +1,225 @@
+"""What a study came to, scored from the raw evaluation trials on disk and from nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from meld_core.evaluation.intervals import PairedDifference, independent_difference, paired_difference
+from meld_core.evaluation.readaptation import readaptation
+from meld_core.evaluation.scoring import (
+    EpisodeScore,
+    episode_scores,
+    episode_statistics,
+    first_success_statistics,
+    score_trial,
+)
+from meld_core.metrics import read_rows
+from meld_core.storage.trial_file import TrialError, decode_trial
+from meld_core.study.cell import Cell, change_of
+from meld_core.study.effort import cpu_total, read_effort, wall_total
+from meld_core.study.table import Row, Study, StudyError
+from meld_core.study.work import TRAINING, kept_trials
+from meld_core.types import Trial
+
+MEASURES = ("success", "first_attempt")
+Scores = tuple[tuple[EpisodeScore, ...], ...]
+"""[task][episode]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CellResult:
+    """A finished cell."""
+
+    cell: Cell
+    facts: Mapping[str, Any]
+    """`cell.json`."""
+    scores: Scores
+    tasks: tuple[str, ...]
+    """Each task, written out: cells of the same tasks are compared task by task."""
+    steps: int
+    """Control steps of the training, demonstrations included."""
+    trials: int
+    """Trials of the training, demonstrations included."""
+    demonstrations: int
+    cpu: float
+    """Of the training [s]."""
+    wall: float
+    """Of the training, while it ran [s]."""
+    cpu_all: float
+    """Of everything [s]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RowResult:
+    """A row with those of its seeds that are finished."""
+
+    name: str
+    row: Row
+    cells: tuple[CellResult, ...]
+    missing: Mapping[int, str]
+    """Seed → why there is no result."""
+
+    @property
+    def refusal(self) -> str:
+        """Why the weights cannot act under these settings; empty where they can."""
+        return next((str(cell.facts["does_not_apply"]) for cell in self.cells if cell.facts["does_not_apply"]), "")
+
+    @property
+    def episodes(self) -> int:
+        """Episodes per trial."""
+        return self.cells[0].cell.settings.evaluation.task.episodes if self.cells else 0
+
+    @property
+    def scores(self) -> Scores:
+        """Of all seeds, one after the other."""
+        return tuple(trial for cell in self.cells for trial in cell.scores)
+
+    def pooled(self, episode: int) -> dict[str, Any]:
+        """Statistics of an episode, counted from 0, over all seeds: see `scoring.episode_statistics`."""
+        return episode_of(self.cells, episode)
+
+
+def episode_of(cells: Sequence[CellResult], episode: int) -> dict[str, Any]:
+    """Statistics of an episode, counted from 0, over some cells."""
+    scores = [trial for cell in cells for trial in cell.scores]
+    return episode_statistics(episode_scores(scores, episode), cells[0].cell.settings.evaluation.task.horizon)
+
+
+def read_row(study: Study, name: str, cells: Sequence[Cell]) -> RowResult:
+    """Score a row.
+
+    Raises:
+        StudyError: where raw trials are damaged, missing or not those of the cell.
+    """
+    found: list[CellResult] = []
+    missing: dict[int, str] = {}
+    for cell in cells:
+        facts = cell.facts()
+        if facts is None:
+            missing[cell.seed] = "interrupted" if cell.folder.path.is_dir() else "not run"
+        elif text := change_of(cell):
+            missing[cell.seed] = f"not run since it changed ({text})"
+        else:
+            found.append(_read_cell(cell, facts))
+    return RowResult(name, study.rows[name], tuple(found), missing)
+
+
+def _read_cell(cell: Cell, facts: Mapping[str, Any]) -> CellResult:
+    trials = [] if facts["does_not_apply"] else raw_trials(cell, str(facts["weights_sha256"]))
+    rows, effort = read_rows(cell.folder.path, "trial"), read_effort(cell.folder.path)
+    marks = [int(row["steps"]) for row in effort if row["phase"] == TRAINING]
+    return CellResult(
+        cell=cell,
+        facts=facts,
+        scores=tuple(score_trial(trial) for trial in trials),
+        tasks=tuple(json.dumps(trial.meta.task, sort_keys=True) for trial in trials),
+        steps=max([int(row["steps"]) for row in rows] or marks or [0]),
+        trials=len(rows),
+        demonstrations=sum(row.get("source") == "script" for row in rows),
+        cpu=cpu_total(effort, TRAINING),
+        wall=wall_total(effort, TRAINING),
+        cpu_all=cpu_total(effort),
+    )
+
+
+def raw_trials(cell: Cell, weights: str) -> list[Trial]:
+    """The raw evaluation trials of a cell, by task; every one checked to be what it should be.
+
+    Raises:
+        StudyError: where one is missing, damaged, of another task, or was acted by other weights.
+    """
+    config = cell.settings.evaluation
+    kept = kept_trials(cell.evaluation)
+    wanted = range(config.eval.trials)
+    if sorted(kept) != list(wanted):
+        odd = sorted(set(wanted) ^ set(kept))
+        raise StudyError(f"{cell.evaluation} lacks, or should not hold, the trials {odd[:5]}; run the cell again")
+    return [_raw_trial(cell, kept[index], index, weights) for index in wanted]
+
+
+def _raw_trial(cell: Cell, path: Path, index: int, weights: str) -> Trial:
+    config = cell.settings.evaluation
+    try:
+        trial = decode_trial(path.read_bytes())
+    except TrialError as error:
+        raise StudyError(f"{path}: {error}; remove the file and run the study again") from None
+    task = trial.meta.task
+    expected = (index, config.eval.split, config.eval.task_seed + index, weights)
+    if (trial.meta.id.counter, task["split"], task["seed"], trial.meta.weights_digest) != expected:
+        raise StudyError(f"{path} is not trial {index} of {cell.label}: another task or other weights")
+    return trial
+
+
+def difference(
+    ours: RowResult, base: RowResult, measure: str, episode: int
+) -> tuple[float, tuple[float, float]] | None:
+    """Rate of a row minus that of another, over the seeds that both have, with its 95 % interval.
+
+    Paired by seed and task where the tasks are the same, else as of independent tasks. None where a row has no result.
+    """
+    both = [(a, b) for a in ours.cells for b in base.cells if a.cell.seed == b.cell.seed]
+    if not both or ours.refusal or base.refusal or episode >= min(ours.episodes, base.episodes):
+        return None
+    mine, theirs = (_outcomes([pair[side] for pair in both], measure, episode) for side in (0, 1))
+    if all(a.tasks == b.tasks for a, b in both):
+        paired: PairedDifference = paired_difference(mine, theirs)
+        return paired.difference, paired.interval95
+    return independent_difference((sum(mine), len(mine)), (sum(theirs), len(theirs)))
+
+
+def _outcomes(cells: Sequence[CellResult], measure: str, episode: int) -> list[bool]:
+    scores = [trial for cell in cells for trial in cell.scores]
+    return [bool(getattr(score, measure)) for score in episode_scores(scores, episode)]
+
+
+def flat_results(rows: Sequence[RowResult]) -> dict[str, Any]:
+    """Every figure under one flat name: ROW.all or ROW.seedN, then episode and measure."""
+    flat: dict[str, Any] = {}
+    for row in rows:
+        if not row.cells or row.refusal:
+            flat[f"{row.name}.state"] = f"does not apply: {row.refusal}" if row.cells else "not run"
+            continue
+        groups = {"all": list(row.cells), **{f"seed{cell.cell.seed}": [cell] for cell in row.cells}}
+        for label, cells in groups.items():
+            flat |= {f"{row.name}.{label}.{name}": value for name, value in _figures(cells, row.episodes)}
+    return flat
+
+
+def _figures(cells: Sequence[CellResult], episodes: int) -> Iterator[tuple[str, Any]]:
+    yield "tasks", sum(len(cell.scores) for cell in cells)
+    for episode in range(episodes):
+        numbers, at = episode_of(cells, episode), f"episode{episode + 1}"
+        yield f"{at}.success", numbers["rate"]
+        yield f"{at}.success_low", numbers["wilson95"][0]
+        yield f"{at}.success_high", numbers["wilson95"][1]
+        yield f"{at}.first_attempt", numbers["first_attempt_rate"]
+        interval = numbers["first_attempt_wilson95"] or (None, None)
+        yield f"{at}.first_attempt_low", interval[0]
+        yield f"{at}.first_attempt_high", interval[1]
+        yield f"{at}.median_steps", numbers["median_steps_to_success"]
+    yield "training_steps", mean_of(cells, "steps")
+    yield "training_trials", mean_of(cells, "trials")
+    yield "demonstrations", mean_of(cells, "demonstrations")
+    yield "training_cpu_hours", mean_of(cells, "cpu") / 3600
+    yield "training_wall_hours", mean_of(cells, "wall") / 3600
+    yield "cpu_hours", sum(cell.cpu_all for cell in cells) / 3600
+    found = first_success_statistics([s for c in cells for s in c.scores], _period(cells[0]))
+    yield "seconds_to_first_success", found["median_seconds"]
+    moves = readaptation([s for c in cells for s in c.scores], episodes)
+    if moves["changes"]:
+        yield "moves", moves["changes"]
+        yield "readapted_within_1", moves["within_1"]["rate"]
+        yield "readapted_within_2", moves["within_2"]["rate"]
+
+
+def mean_of(cells: Sequence[CellResult], name: str) -> float:
+    """Mean of a number over cells."""
+    return float(sum(getattr(cell, name) for cell in cells) / len(cells))
+
+
+def _period(cell: CellResult) -> float:
+    return cell.cell.settings.evaluation.robot.control_period

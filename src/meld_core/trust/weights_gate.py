@@ -1,0 +1,55 @@
+"""WeightsGate: which of the weights that arrive at a policy may act."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from meld_core.config import Config, to_mapping
+from meld_core.trust.canary import Canary
+from meld_core.weights import Weights, WeightsError
+
+
+class WeightsGate:
+    """Admits weights of this run, of this config, newer than any before, and fit to act.
+
+    Args:
+        config: Of the run.
+        run: Its name.
+        clock: Steady seconds.
+    """
+
+    def __init__(self, config: Config, run: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config, self._run, self._clock = config, run, clock
+        self._canary = Canary(config)
+        self._known: dict[int, str] = {}
+        self._since: dict[int, float] = {}
+        self._newest = b""
+
+    def admit(self, data: bytes) -> Weights | None:
+        """Weights from bytes; None where they are here already.
+
+        Raises:
+            WeightsError: in one sentence, why they may not act.
+        """
+        if data == self._newest:
+            return None
+        weights = Weights.from_bytes(data)
+        if weights.run != self._run:
+            raise WeightsError(f"weights of run '{weights.run}' came, this is '{self._run}'")
+        weights.check_fits(self._config)
+        if weights.config != to_mapping(self._config):
+            raise WeightsError(f"weights version {weights.version} were trained with another config than this run's")
+        if self._known.get(weights.version) == weights.digest:
+            return None
+        newest = max(self._known, default=-1)
+        if weights.version <= newest:
+            raise WeightsError(f"weights version {weights.version} came, version {newest} is here already")
+        self._canary.check(weights)
+        self._newest = data
+        self._known[weights.version], self._since[weights.version] = weights.digest, self._clock()
+        return weights
+
+    def seconds_since(self, version: int) -> float | None:
+        """Since when weights of this version are here [s]; None where they are not."""
+        return self._clock() - self._since[version] if version in self._since else None

@@ -1,0 +1,1 @@
+"""What the command `meld` does, one module per command."""

@@ -1,0 +1,165 @@
+"""What each command of `meld` does. ROS and torch are imported where they are needed, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meld_core.config import Config, ConfigError, from_mapping, merge, parse_override
+from meld_core.storage.run_folder import RunFolder, run_folder
+from meld_ros.launching import arguments_of, new_run_name, parse_arguments, prepare
+from meld_ros.share import resolve_config
+
+if TYPE_CHECKING:
+    from meld_core.weights import Weights
+    from meld_ros.cli import Bench, Data, Demo, Eval, Launch, Probe, Study, Sweep, Train
+    from meld_ros.commands.reward_arguments import Camera, Reward
+
+
+def train(command: Train, line: str) -> int:
+    """`meld train`."""
+    from meld_ros.commands.training import run_training
+
+    overrides = list(itertools.chain(*command.set))
+    if command.resume:
+        config, folder = _resumed(command, overrides)
+    else:
+        config = resolve_config(command.robot, command.task, command.config, overrides)
+        folder = run_folder(command.run or new_run_name("train"))
+    folder = RunFolder(folder.path.resolve()).create(config, resume=command.resume)
+    return run_training(config, folder, in_process=command.in_process, line=line)
+
+
+def _resumed(command: Train, overrides: list[str]) -> tuple[Config, RunFolder]:
+    if not command.run:
+        raise ConfigError("--resume needs --run NAME to say which run to go on with")
+    if command.config:
+        raise ConfigError("--resume goes on with the run's own settings; leave --config out")
+    folder = run_folder(command.run).open()
+    return _overridden(folder.read_config(), overrides), folder
+
+
+def _overridden(config: Config, overrides: list[str]) -> Config:
+    from meld_core.config import to_mapping
+
+    raw = to_mapping(config)
+    for override in overrides:
+        raw = merge(raw, parse_override(override))
+    return from_mapping(Config, raw)
+
+
+def evaluate(command: Eval, line: str) -> int:
+    """`meld eval`."""
+    from meld_ros.commands.evaluation import run_evaluation
+
+    return run_evaluation(*_chosen(command), command, line)
+
+
+def sweep(command: Sweep) -> int:
+    """`meld sweep`."""
+    from meld_ros.commands.sweep import run_sweep_command
+
+    return run_sweep_command(*_chosen(command), command)
+
+
+def probe(command: Probe) -> int:
+    """`meld probe`."""
+    from meld_ros.commands.probe import run_probe
+
+    return run_probe(*_chosen(command), command)
+
+
+def demo(command: Demo) -> int:
+    """`meld demo`."""
+    from meld_ros.commands.demo import run_demo
+
+    return run_demo(command)
+
+
+def _chosen(command: Eval | Sweep | Probe) -> tuple[Config, Weights, RunFolder | None]:
+    """Config, weights and, where known, the run that a person named."""
+    if bool(command.run) == bool(command.weights):
+        raise ConfigError("say what to evaluate: either --run DIR or --weights FILE")
+    config, weights, folder = _of_run(command.run) if command.run else _of_file(command.weights)
+    config = _overridden(config, list(itertools.chain(*command.set)))
+    weights.check_fits(config)
+    return config, weights, folder
+
+
+def _of_run(name: str) -> tuple[Config, Weights, RunFolder]:
+    from meld_core.evaluate import final_weights
+
+    folder = (run_folder(name) if Path(name).name == name and not Path(name).is_dir() else RunFolder(Path(name))).open()
+    return folder.read_config(), final_weights(folder), folder
+
+
+def _of_file(name: str) -> tuple[Config, Weights, None]:
+    from meld_core.demo import DEMO, demo_weights
+    from meld_core.weights import load_weights
+
+    weights = demo_weights() if name == DEMO else load_weights(Path(name))
+    return from_mapping(Config, weights.config), weights, None
+
+
+def study(command: Study, line: str) -> int:
+    """`meld study`."""
+    from meld_ros.commands.study import run_study
+
+    return run_study(command, line)
+
+
+def launch(command: Launch) -> int:
+    """`meld launch`."""
+    from meld_ros.commands.training import require_ros, run_graph
+
+    if command.show_args:
+        for argument in arguments_of(command.mode):
+            choices = f" [{', '.join(argument.choices())}]" if argument.choices else ""
+            print(f"{argument.name}:={argument.default or '...'}  {argument.description}{choices}")
+        return 0
+    values = parse_arguments(command.mode, command.arguments)
+    require_ros()
+    _, folder, processes = prepare(command.mode, values)
+    print(f"run folder: {folder.path}", file=sys.stderr)
+    outcome = run_graph(processes, folder, quiet=False)
+    print(f"meld: {outcome.reason}", file=sys.stderr)
+    return outcome.code
+
+
+def bench(command: Bench) -> int:
+    """`meld bench`."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: a fork does not bear its threads
+    from meld_ros.commands.durability import run_durability
+
+    return run_durability(command.kills, command.seed, command.json)
+
+
+def reward(command: Reward) -> int:
+    """`meld reward`."""
+    from meld_ros.commands import reward as reward_commands
+
+    return reward_commands.reward(command)
+
+
+def camera(command: Camera) -> int:
+    """`meld camera`."""
+    from meld_ros.commands import reward as reward_commands
+
+    return reward_commands.camera(command)
+
+
+def verify(command: Data) -> int:
+    """`meld data verify`."""
+    from meld_core.storage.repair import repair
+    from meld_core.storage.verify import verify as verify_folder
+
+    folder = Path(command.folder)
+    report, done = repair(folder) if command.repair else (verify_folder(folder), [])
+    for sentence in (*done, *report.sentences()):
+        print(sentence, file=sys.stderr)
+    print(report.summary())
+    print("sound" if report.sound else "not sound")
+    return 0 if report.sound else 1
