@@ -49,7 +49,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "PIL": ("meld_core/reporting/*",),
     "imageio_ffmpeg": ("meld_core/reporting/video.py",),
     "rich": ("meld_core/reporting/progress.py", "meld_ros/commands/*"),
-    "tyro": ("meld_ros/cli.py", "meld_ros/commands/reward_arguments.py"),
+    "tyro": ("meld_ros/cli.py", "meld_ros/commands/arguments.py", "meld_ros/commands/reward_arguments.py"),
     "rclpy": (*NODES, *DRIVERS, "meld_ros/robots/__init__.py"),
     **dict.fromkeys(MESSAGES, NODES),
     **dict.fromkeys(("builtin_interfaces", "sensor_msgs"), (*NODES, *DRIVERS)),

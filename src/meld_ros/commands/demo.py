@@ -21,13 +21,13 @@ from meld_core.reporting.video import write_video
 from meld_core.types import Trial
 
 if TYPE_CHECKING:
-    from meld_ros.cli import Demo
+    from meld_ros.commands.arguments import Demo
 
 FILMED = 4
 """Tasks in the video."""
 
 
-def run_demo(command: Demo) -> int:
+def run_demo(command: Demo, line: str) -> int:
     """Show held-out trials as they end, then say where their video and picture are.
 
     Args:

@@ -15,8 +15,7 @@ from meld_ros.share import resolve_config
 
 if TYPE_CHECKING:
     from meld_core.weights import Weights
-    from meld_ros.cli import Bench, Data, Demo, Eval, Launch, Probe, Study, Sweep, Train
-    from meld_ros.commands.reward_arguments import Camera, Reward
+    from meld_ros.commands.arguments import Bench, Data, Eval, Launch, Probe, Sweep, Train
 
 
 def train(command: Train, line: str) -> int:
@@ -58,25 +57,18 @@ def evaluate(command: Eval, line: str) -> int:
     return run_evaluation(*_chosen(command), command, line)
 
 
-def sweep(command: Sweep) -> int:
+def sweep(command: Sweep, line: str) -> int:
     """`meld sweep`."""
     from meld_ros.commands.sweep import run_sweep_command
 
     return run_sweep_command(*_chosen(command), command)
 
 
-def probe(command: Probe) -> int:
+def probe(command: Probe, line: str) -> int:
     """`meld probe`."""
     from meld_ros.commands.probe import run_probe
 
     return run_probe(*_chosen(command), command)
-
-
-def demo(command: Demo) -> int:
-    """`meld demo`."""
-    from meld_ros.commands.demo import run_demo
-
-    return run_demo(command)
 
 
 def _chosen(command: Eval | Sweep | Probe) -> tuple[Config, Weights, RunFolder | None]:
@@ -104,14 +96,7 @@ def _of_file(name: str) -> tuple[Config, Weights, None]:
     return from_mapping(Config, weights.config), weights, None
 
 
-def study(command: Study, line: str) -> int:
-    """`meld study`."""
-    from meld_ros.commands.study import run_study
-
-    return run_study(command, line)
-
-
-def launch(command: Launch) -> int:
+def launch(command: Launch, line: str) -> int:
     """`meld launch`."""
     from meld_ros.commands.training import require_ros, run_graph
 
@@ -129,7 +114,7 @@ def launch(command: Launch) -> int:
     return outcome.code
 
 
-def bench(command: Bench) -> int:
+def bench(command: Bench, line: str) -> int:
     """`meld bench`."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: a fork does not bear its threads
     from meld_ros.commands.durability import run_durability
@@ -137,21 +122,7 @@ def bench(command: Bench) -> int:
     return run_durability(command.kills, command.seed, command.json)
 
 
-def reward(command: Reward) -> int:
-    """`meld reward`."""
-    from meld_ros.commands import reward as reward_commands
-
-    return reward_commands.reward(command)
-
-
-def camera(command: Camera) -> int:
-    """`meld camera`."""
-    from meld_ros.commands import reward as reward_commands
-
-    return reward_commands.camera(command)
-
-
-def verify(command: Data) -> int:
+def verify(command: Data, line: str) -> int:
     """`meld data verify`."""
     from meld_core.storage.repair import repair
     from meld_core.storage.verify import verify as verify_folder

@@ -22,7 +22,7 @@ from meld_core.types import Trial
 from meld_core.weights import Weights
 
 if TYPE_CHECKING:
-    from meld_ros.cli import Eval
+    from meld_ros.commands.arguments import Eval
 
 
 def run_evaluation(config: Config, weights: Weights, folder: RunFolder | None, command: Eval, line: str) -> int:

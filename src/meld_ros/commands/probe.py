@@ -19,7 +19,7 @@ from meld_core.storage.run_folder import RUNS, RunFolder
 from meld_core.weights import Weights
 
 if TYPE_CHECKING:
-    from meld_ros.cli import Probe
+    from meld_ros.commands.arguments import Probe
 
 
 def run_probe(config: Config, weights: Weights, folder: RunFolder | None, command: Probe) -> int:

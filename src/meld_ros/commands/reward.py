@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 _PROGRESS_EVERY = 100
 
 
-def reward(command: Reward) -> int:
+def reward(command: Reward, line: str) -> int:
     """`meld reward`."""
-    from meld_ros.commands import reward_arguments as cli_reward
+    from meld_ros.commands import reward_arguments
 
     action = command.action
-    if isinstance(action, cli_reward.Led):
+    if isinstance(action, reward_arguments.Led):
         return _led(action)
-    if isinstance(action, cli_reward.Collect):
+    if isinstance(action, reward_arguments.Collect):
         return _collect(action)
-    if isinstance(action, cli_reward.TrainClassifier):
+    if isinstance(action, reward_arguments.TrainClassifier):
         return _train(action)
     return _report(action)
 
@@ -158,11 +158,11 @@ def _detector(command: Report) -> PictureDetector:
     return detector
 
 
-def camera(command: Camera) -> int:
+def camera(command: Camera, line: str) -> int:
     """`meld camera`."""
-    from meld_ros.commands import reward_arguments as cli_reward
+    from meld_ros.commands import reward_arguments
 
-    if isinstance(command.action, cli_reward.Reference):
+    if isinstance(command.action, reward_arguments.Reference):
         return _reference(command.action)
     from meld_core.cameras.identity import video_devices
 

@@ -26,13 +26,13 @@ from meld_ros.commands.training import stop_requested
 from meld_ros.share import config_file, config_names, share_dir
 
 if TYPE_CHECKING:
-    from meld_ros import cli
+    from meld_ros.commands.arguments import Study as StudyArguments
 
 _LINE_EVERY = 20.0
 """Seconds between plain lines."""
 
 
-def run_study(command: cli.Study, line: str) -> int:
+def run_study(command: StudyArguments, line: str) -> int:
     """Run what is left of a study, then write its page.
 
     Returns:
@@ -99,7 +99,7 @@ def _split(text: str) -> list[str]:
     return [part for part in text.replace(",", " ").split() if part]
 
 
-def _run(cells: Sequence[Cell], command: cli.Study, line: str) -> dict[str, str]:
+def _run(cells: Sequence[Cell], command: StudyArguments, line: str) -> dict[str, str]:
     """Run cells to their end or until Ctrl-C; what failed, by label."""
     for cell in cells:
         if text := change_of(cell):

@@ -18,7 +18,7 @@ from meld_core.storage.run_folder import RUNS, RunFolder
 from meld_core.weights import Weights
 
 if TYPE_CHECKING:
-    from meld_ros.cli import Sweep
+    from meld_ros.commands.arguments import Sweep
 
 
 def run_sweep_command(config: Config, weights: Weights, folder: RunFolder | None, command: Sweep) -> int:
