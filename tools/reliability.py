@@ -142,12 +142,21 @@ def page(result: Mapping[str, Any]) -> str:
     ])  # fmt: skip
 
 
+def read_figures(path: Path) -> dict[str, Any]:
+    """The file's keys without their subject; `killed` and `runs` as mappings."""
+    flat = {k.removeprefix("durability."): v for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
+    result = {name: value for name, value in flat.items() if "." not in name}
+    for group in ("killed", "runs"):
+        result[group] = {k.partition(".")[2]: v for k, v in flat.items() if k.startswith(f"{group}.")}
+    return {k: int(v) if isinstance(v, float) and v.is_integer() and k != "seconds" else v for k, v in result.items()}
+
+
 def main() -> int:
     """Write the page."""
     if not FIGURES.is_file():
         print(f"there is no {FIGURES}; run: meld bench durability --kills 100 --json {FIGURES}", file=sys.stderr)
         return 2
-    PAGE.write_text(page(json.loads(FIGURES.read_text(encoding="utf-8"))), encoding="utf-8")
+    PAGE.write_text(page(read_figures(FIGURES)), encoding="utf-8")
     print(PAGE)
     return 0
 

@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "data": (given_as.Data, "dispatch:verify"),
     "reward": (Reward, "reward:reward"),
     "camera": (Camera, "reward:camera"),
-    "bench": (given_as.Bench, "dispatch:bench"),
+    "bench": (given_as.Bench, "bench:run_bench"),
 }
 """Command → its arguments, and the function of `meld_ros.commands` that does it: (arguments, command line) → exit code.
 The function's module is imported when it is called, so that `--help` is quick and ROS and torch stay optional."""

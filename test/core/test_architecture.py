@@ -26,7 +26,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "torch": (
         "meld_core/agent.py", "meld_core/baselines/recurrent_ppo.py", "meld_core/baselines/rl2.py",
-        "meld_core/evaluation/beliefs.py",
+        "meld_core/evaluation/beliefs.py", "meld_core/bench/*",
         "meld_core/batch.py", "meld_core/belief_cache.py", "meld_core/storage/checkpoint.py",
         "meld_core/evaluation/workers.py", "meld_core/latent_contract.py", "meld_core/latent_model.py",
         "meld_core/learner.py", "meld_core/metrics.py", "meld_core/nets.py", "meld_core/detectors/net.py",
@@ -42,7 +42,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "mink": ("meld_core/sim/*", "meld_core/kinematics.py"),
     "mujoco_warp": ("meld_core/sim/*",),
     "warp": ("meld_core/sim/*",),
-    "gymnasium": ("meld_core/sim/*", "meld_core/baselines/recurrent_ppo.py"),
+    "gymnasium": ("meld_core/sim/*", "meld_core/baselines/recurrent_ppo.py", "meld_core/bench/simulation.py"),
     "sb3_contrib": ("meld_core/baselines/recurrent_ppo.py",),
     "stable_baselines3": ("meld_core/baselines/recurrent_ppo.py",),
     "matplotlib": ("meld_core/reporting/*", "meld_core/detectors/plot.py", "meld_core/study/plots.py"),

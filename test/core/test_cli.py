@@ -53,6 +53,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["launch", "trian"], "there is nothing to launch called 'trian'; did you mean 'train'?"),
         (["launch", "train", "robt:=mujoco"], "launch argument 'robt' is unknown; did you mean 'robot'?"),
         (["data", "verify", "nowhere"], "there is no folder nowhere to verify"),
+        (["bench", "tock"], "there is nothing to measure called 'tock'; did you mean"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

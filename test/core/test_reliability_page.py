@@ -1,6 +1,5 @@
 """docs/RELIABILITY.md says what was measured."""
 
-import json
 import runpy
 from pathlib import Path
 
@@ -9,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_page_is_what_the_generator_makes_of_the_figures():
     generator = runpy.run_path(str(ROOT / "tools" / "reliability.py"))
-    result = json.loads((ROOT / "benchmarks" / "durability.json").read_text())
+    result = generator["read_figures"](ROOT / "benchmarks" / "durability.json")
     assert (ROOT / "docs" / "RELIABILITY.md").read_text() == generator["page"](result)
     other = generator["page"](result | {"lost": 12345})
     assert "| lost | 12345 |" in other

@@ -150,15 +150,22 @@ class Data:
     """verify: move what is not sound into quarantine/, with the reason beside it. Nothing is deleted."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Measure."""
+    """Measure: one table, with goals, peers and bounds."""
 
-    what: tyro.conf.Positional[Literal["durability"]]
-    """durability: kill -9 at random moments, resume, count what was lost."""
+    what: tyro.conf.Positional[tuple[str, ...]] = ()
+    """learner, tick, graph, sim, replay, growth: how fast; durability: kill -9 at random moments, resume, count what
+    was lost. Nothing: all that is about speed."""
+    peer: str = ""
+    """learner: a checkout of slac.pytorch to be measured beside ours."""
+    json: str = ""
+    """Also write the figures to this file; figures of other subjects in it stay."""
+    pictures: str = ""
+    """growth: folder for its plots."""
+    quick: bool = False
+    """A tiny form of each: shows that it works, and measures little."""
     kills: int = 20
     """durability: how often."""
     seed: int = 0
     """Seed of everything that is drawn."""
-    json: str = ""
-    """Also write the figures to this file."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from meld_ros.share import resolve_config
 
 if TYPE_CHECKING:
     from meld_core.weights import Weights
-    from meld_ros.commands.arguments import Bench, Data, Eval, Launch, Probe, Sweep, Train
+    from meld_ros.commands.arguments import Data, Eval, Launch, Probe, Sweep, Train
 
 
 def train(command: Train, line: str) -> int:
@@ -112,14 +111,6 @@ def launch(command: Launch, line: str) -> int:
     outcome = run_graph(processes, folder, quiet=False)
     print(f"meld: {outcome.reason}", file=sys.stderr)
     return outcome.code
-
-
-def bench(command: Bench, line: str) -> int:
-    """`meld bench`."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: a fork does not bear its threads
-    from meld_ros.commands.durability import run_durability
-
-    return run_durability(command.kills, command.seed, command.json)
 
 
 def verify(command: Data, line: str) -> int:

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 import os
-import platform
 import random
 import signal
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
+from meld_core.bench.figures import BenchError, Figure, Goal, Setup
 from meld_core.config import Config, load_config
 from meld_core.storage.audit import audit, damaged_files, halves
 from meld_core.storage.run_folder import RunFolder
@@ -37,13 +32,16 @@ OVERRIDES = ("train.trials=8", "train.checkpoint_every=1", "storage.min_free=1",
 PER_RUN = {"process": 8, "graph": 6}
 """After so many kills a run is left to finish."""
 VICTIMS = ("trainer", "policy", "robot", "reward", "supervisor")
+PROMISED = {
+    "lost": "transitions lost",
+    "duplicated": "transitions duplicated",
+    "corrupt_loaded": "runs that differ from the undisturbed one in any bit",
+    "damaged_files": "files under their final names that could not be read",
+}
+"""Counts that must be 0."""
 _LOOK = 0.02
 _PATIENCE = 1200.0
 """A run that has not come to its end by then hangs [s]."""
-
-
-class DurabilityError(RuntimeError):
-    """The measurement could not be made; the text is one clear sentence."""
 
 
 @dataclasses.dataclass
@@ -68,40 +66,26 @@ class Tally:
         return self.killed.total()
 
 
-def run_durability(kills: int, seed: int, path: str) -> int:
-    """Measure, show, write `path` where it is not empty. Returns the exit code: 1 where anything was lost."""
-    began = time.monotonic()
+def measure(setup: Setup) -> Iterator[Figure]:
+    """`meld bench durability`: nothing may be lost, doubled, or differ."""
+    kills, began = 2 if setup.quick else setup.kills, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="meld-durability-") as folder:
-        bench = _Bench(Path(folder), random.Random(seed))
-        with Progress(console=Console(stderr=True), auto_refresh=False) as bar:  # a thread would not survive a fork
-            task = bar.add_task("kills", total=kills)
-
-            def show() -> None:
-                bar.update(task, completed=bench.tally.kills, refresh=True)
-
-            bench.measure(kills, show)
-    result = _result(bench.tally, seed, time.monotonic() - began)
-    if path:
-        Path(path).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=1))
-    return int(any(result[name] for name in ("lost", "duplicated", "corrupt_loaded", "damaged_files")))
-
-
-def _result(tally: Tally, seed: int, seconds: float) -> dict[str, Any]:
-    return {
-        "kills": tally.kills,
-        "lost": tally.lost,
-        "duplicated": tally.duplicated,
-        "corrupt_loaded": tally.corrupt_loaded,
-        "damaged_files": tally.damaged_files,
-        "caught_half_written": tally.halves,
-        "transitions": tally.transitions,
-        "killed": dict(sorted(tally.killed.items())),
-        "runs": dict(sorted(tally.runs.items())),
-        "seed": seed,
-        "seconds": round(seconds, 1),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-    }
+        bench = _Bench(Path(folder), random.Random(setup.seed))
+        setup.tell("runs that nobody disturbs")
+        bench.measure(kills, lambda: setup.tell(f"{bench.tally.kills} of {kills} kills"))
+    tally = bench.tally
+    for name, what in PROMISED.items():
+        count = float(getattr(tally, name))
+        goal = Goal(text="none", met=count == 0, promise=True)
+        yield Figure(what=what, unit="", median=count, values={f"durability.{name}": count}, goal=goal)
+    counts: dict[str, int] = {"kills": tally.kills, "caught_half_written": tally.halves}
+    counts |= {"transitions": tally.transitions, "seed": setup.seed}
+    counts |= {f"killed.{victim}": times for victim, times in sorted(tally.killed.items())}
+    counts |= {f"runs.{kind}": times for kind, times in sorted(tally.runs.items())}
+    values = {f"durability.{name}": count for name, count in counts.items()}
+    seconds = round(time.monotonic() - began, 1)
+    what = "kills (SIGKILL at random moments)"
+    yield Figure(what=what, unit="", median=tally.kills, values=values | {"durability.seconds": seconds})
 
 
 class _Bench:
@@ -117,7 +101,7 @@ class _Bench:
         seconds = {kind: self._undisturbed(kind, folders[kind]) for kind in kinds}
         wanted = {kind: audit(folders[kind]).digests for kind in kinds}
         if len(set(wanted.values())) > 1:
-            raise DurabilityError("the run in one process and the graph differ although nobody disturbed them")
+            raise BenchError("the run in one process and the graph differ although nobody disturbed them")
         while self.tally.kills < kills:
             number = self.tally.runs.total()
             kind = kinds[-1] if number % 3 == 2 else "process"
@@ -134,7 +118,7 @@ class _Bench:
         began = time.monotonic()
         child = _Child(kind, self._config, folder)
         if child.wait_until(began + _PATIENCE) != 0:
-            raise DurabilityError(f"an undisturbed run ({kind}) failed; its messages are above")
+            raise BenchError(f"an undisturbed run ({kind}) failed; its messages are above")
         return time.monotonic() - began
 
     def _run(self, kind: str, folder: RunFolder, seconds: float, kills: int, show: Callable[[], None]) -> None:
@@ -148,7 +132,7 @@ class _Bench:
                 if code == 0:
                     return
                 if code is None and moment >= end:
-                    raise DurabilityError(f"a run ({kind}) did not come to its end within {_PATIENCE:.0f} s")
+                    raise BenchError(f"a run ({kind}) did not come to its end within {_PATIENCE:.0f} s")
                 if code is None:
                     left -= self._kill(child, folder)
                     show()
