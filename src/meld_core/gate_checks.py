@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,13 +13,48 @@ from meld_core.types import RobotState
 
 _IMPLAUSIBLE_SAMPLES = 3
 """So many implausible states in a row stop the arm: some drivers go on publishing freshly stamped nonsense."""
+_JUMP_SLACK = 0.1
+"""A joint may change by this much besides what its largest speed allows: resolution and jitter of stamps [rad]."""
+
+
+class StopButton:
+    """A button that says again and again whether it is pressed: its silence is as bad as a press.
+
+    Args:
+        timeout: Longest silence [s]; 0: no button is required, and only a press counts.
+        clock: Steady seconds.
+    """
+
+    def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._timeout, self._clock = timeout, clock
+        self._heard, self._pressed = clock(), False
+
+    def heard(self, pressed: bool) -> None:
+        """The button said something."""
+        self._heard, self._pressed = self._clock(), pressed
+
+    def problem(self) -> str:
+        """Why the arm must be STOPPED, in a sentence; "" where it need not."""
+        if self._pressed:
+            return "the stop button is pressed"
+        silence = self._clock() - self._heard
+        if self._timeout > 0 and silence > self._timeout:
+            return f"nothing came on stop_button for {self._timeout} s (gate.button_timeout)"
+        return ""
 
 
 class StateWatch:
     """Looks at every measured state once, by its stamp."""
 
-    def __init__(self, config: GateConfig, joint_names: tuple[str, ...], counters: collections.Counter[str]) -> None:
-        self._config, self._joint_names, self._counters = config, joint_names, counters
+    def __init__(
+        self,
+        config: GateConfig,
+        joint_names: tuple[str, ...],
+        joint_velocity: np.ndarray,
+        counters: collections.Counter[str],
+    ) -> None:
+        self._config, self._joint_names, self._joint_velocity, self._counters = (
+            config, joint_names, joint_velocity, counters)  # fmt: skip
         self.forget()
 
     def forget(self) -> None:
@@ -57,12 +94,14 @@ class StateWatch:
         if self._reference is None:
             return ""
         jumps = np.abs(state.joints - self._reference.joints)
-        worst = int(jumps.argmax())
-        if jumps[worst] <= self._config.max_joint_jump:
+        gap = max((state.stamp - self._reference.stamp) * 1e-9, 0.0)
+        allowed = np.minimum(self._joint_velocity * gap + _JUMP_SLACK, self._config.max_joint_jump)
+        worst = int((jumps - allowed).argmax())
+        if jumps[worst] <= allowed[worst]:
             return ""
         return (
-            f"joint '{self._joint_names[worst]}' jumped by {jumps[worst]:.2f} rad between two states, "
-            f"more than gate.max_joint_jump = {self._config.max_joint_jump} rad"
+            f"joint '{self._joint_names[worst]}' jumped by {jumps[worst]:.2f} rad in {gap:.3f} s, more than "
+            f"{allowed[worst]:.2f} rad (gate.max_joint_speed, gate.max_joint_jump)"
         )
 
     def _lag(self, state: RobotState) -> str:

@@ -189,8 +189,9 @@ class RealtimeHost(Host):
         return verdict
 
     def watch(self) -> None:
-        """Let a command expire, judge the newest state. May stop the arm."""
+        """Let a command expire, break off what must not go on, judge the newest state. May stop the arm."""
         self._gate.expire()
+        self._gate.insist()
         state = self._observed()
         if state is not None:
             self._gate.watch(state)

@@ -133,11 +133,12 @@ class MotionGate:
         self.counters: collections.Counter[str] = collections.Counter()
         """Refusals by kind (state, robot_state, sender, stale, future, repeated, action), and `clamped`, `expired`,
         `implausible_state`, `lagging_state`."""
+        self._resetting = False
         self._owner: str | None = None
         self._lost_owner: str | None = None
         self._last_stamp = -1
         self._expires = float("inf")
-        self._watch = StateWatch(config, robot.limits.joint_names, self.counters)
+        self._watch = StateWatch(config, robot.limits.joint_names, robot.limits.joint_velocity, self.counters)
 
     @property
     def owner(self) -> str | None:
@@ -154,11 +155,14 @@ class MotionGate:
             if self.state is GateState.STOPPED:
                 raise RuntimeError(f"the arm is STOPPED ({self.reason}); call clear_stop first")
             self._enter(GateState.RESET, "on the way to the start pose")
+        self._resetting = True
         try:
             self._robot.reset()
         except Exception as error:
             self.hold(f"reset failed: {error}")
             raise
+        finally:
+            self._resetting = False
         with self._lock:
             self._watch.forget()
             if self.state is GateState.RESET:  # else it was stopped or the policy was lost meanwhile
@@ -202,6 +206,8 @@ class MotionGate:
         """Kind and sentence of the first thing that is wrong with a command."""
         if self.state not in (GateState.POLICY, GateState.TELEOP):
             return "state", f"the arm is in {self.state.value} ({self.reason}) and takes no command"
+        if not sender:
+            return "sender", "several publish commands, and this ROS distribution does not tell whose is whose"
         if self._owner is not None and sender != self._owner:
             return "sender", f"'{sender}' commands while '{self._owner}' owns the arm"
         late = wrong_stamp(stamp, now, self._last_stamp, self._lockstep, self._config)
@@ -239,6 +245,12 @@ class MotionGate:
             self._release()
             self._robot.hold()
             return True
+
+    def insist(self) -> None:
+        """Hold once more where a reset goes on although it was broken off: the hold may have come before it moved."""
+        with self._lock:
+            if self._resetting and self.state is not GateState.RESET:
+                self._robot.hold()
 
     def policy_lost(self) -> None:
         """The owner's lease ended: hold until the next reset."""

@@ -22,7 +22,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProf
 from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_msgs.msg import String, UInt8MultiArray
+from std_msgs.msg import Bool, String, UInt8MultiArray
 from std_srvs.srv import Trigger
 
 from meld_core.types import Frame, Reward
@@ -95,6 +95,9 @@ TRIALS_ACK = Topic("trials/ack", String, _qos(100, latched=True))
 TRIAL_EVENTS = Topic("trial_events", String, _qos(100, latched=True))
 WEIGHTS = Topic("weights", UInt8MultiArray, BULK_QOS)
 DIAGNOSTICS = Topic("/diagnostics", DiagnosticArray, _qos(10))
+
+STOP_BUTTON = Topic("stop_button", Bool, _qos(1))
+"""True: pressed. A button that is required (`gate.button_timeout`) says so again and again."""
 
 RESET, STOP, CLEAR_STOP = "reset", "stop", "clear_stop"
 """Services of robot_node, std_srvs/Trigger."""

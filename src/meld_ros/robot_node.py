@@ -19,8 +19,9 @@ from meld_core.hosting import LockstepHost, RealtimeHost, Step
 from meld_core.robot import GateState, MotionGate
 from meld_ros import conversions as ros
 from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from meld_ros.node_main import Background, read_config, refuse_unknown, run_node
+from meld_ros.node_main import read_config, refuse_unknown, run_node
 from meld_ros.robots import make_robot
+from meld_ros.stop_server import StopServer
 
 _LEVELS = {GateState.HOLD: WARN, GateState.STOPPED: ERROR}
 _OVERDUE_CHECK = 0.05
@@ -35,8 +36,8 @@ class RobotNode(Node):
     Subscribes: `task`, `action` (whoever sends it holds a liveliness lease).
     Publishes: per step `joint_states`, `tool_pose`, and in simulation `clock`, `image`, `detector_image`, `truth`;
     `executed_action` with the stamp of the step it was executed at; `gate_state`, latched.
-    Services: `reset` (returns at once, `gate_state` tells the rest), `stop`, `clear_stop` (served by a thread of their
-    own, whatever the robot is doing).
+    Services: `reset` (returns at once, `gate_state` tells the rest); `stop`, `clear_stop` and the topic `stop_button`
+    have a thread of their own, whatever the robot is doing (StopServer).
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -66,7 +67,7 @@ class RobotNode(Node):
         self._reset_guard = self.create_guard_condition(self._run_reset)
         period = _OVERDUE_CHECK if self._lockstep else config.robot.control_period
         self.create_timer(period, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._stop_server = StopServer(self, self._stop, self._clear_stop)
+        self._stop_server = StopServer(self, self._stop, self._clear_stop, config.gate.button_timeout)
         self._closing = threading.Event()
         self._watchdog = threading.Thread(target=self._run_watchdog, name="watchdog", daemon=True)
         self._watchdog.start()
@@ -113,7 +114,7 @@ class RobotNode(Node):
         except ValueError as error:
             self._diagnostics.refuse("action", str(error))
             return
-        verdict = self._host.command(action, stamp, _sender(info))
+        verdict = self._host.command(action, stamp, self._sender(info))
         if verdict is None:
             return
         if not verdict.accepted:
@@ -123,6 +124,13 @@ class RobotNode(Node):
             self._publish_step()
         elif verdict.uses_period:
             self._publish("executed_action", self._scale.to_msg(verdict.executed, stamp))
+
+    def _sender(self, info: dict[str, Any]) -> str:
+        """Who published. Distributions before Kilted do not tell: with several commanders nobody is known ("")."""
+        gid = info.get("publisher_gid")
+        if gid:
+            return bytes(gid["data"]).hex()
+        return "policy" if self.count_publishers(ros.ACTION.name) <= 1 else ""
 
     def _on_liveliness(self, info: QoSLivelinessChangedInfo) -> None:
         if info.alive_count_change < 0:
@@ -184,8 +192,8 @@ class RobotNode(Node):
             waiting = report.state is GateState.HOLD and report.reset_stamp == 0
             self._diagnostics.state(OK if waiting else level, f"{report.state.value} {report.reason}".rstrip())
 
-    def _stop(self) -> None:
-        self._gate.stop("the stop service was called")
+    def _stop(self, reason: str) -> None:
+        self._gate.stop(reason)
         self._publish_report()
 
     def _clear_stop(self) -> None:
@@ -193,50 +201,15 @@ class RobotNode(Node):
         self._publish_report()
 
     def close(self) -> None:
-        """Hold, park (a stopped arm stays where it is), let go of the robot."""
+        """Hold, park (a stopped arm stays where it is), let go of the robot. `stop` is served to the last."""
         self._closing.set()
         self._watchdog.join()
-        self._stop_server.close()
         self._gate.hold("robot_node ends")
         self._robot.close(park=self._gate.state is not GateState.STOPPED)
+        self._stop_server.close()
 
 
 _PUBLISHED = (*ros.STEP_TOPICS.values(), ros.CLOCK, ros.EXECUTED_ACTION, ros.GATE_STATE)
-
-
-def _sender(info: dict[str, Any]) -> str:
-    """Who published; distributions before Kilted do not tell."""
-    gid = info.get("publisher_gid")
-    return bytes(gid["data"]).hex() if gid else "policy"
-
-
-class StopServer:
-    """Services `stop` and `clear_stop` in a thread and an executor of their own: nothing the robot does delays them."""
-
-    def __init__(self, node: Node, stop: Any, clear: Any) -> None:
-        self._node = Node(
-            f"{node.get_name()}_stop",
-            context=node.context,
-            namespace=node.get_namespace(),
-            use_global_arguments=False,
-            enable_rosout=False,
-            start_parameter_services=False,
-        )
-        self._node.create_service(ros.SERVICE, ros.STOP, lambda _, response: _done(stop, response))
-        self._node.create_service(ros.SERVICE, ros.CLEAR_STOP, lambda _, response: _done(clear, response))
-        self._background = Background(self._node, "stop")
-        self._background.start()
-
-    def close(self) -> None:
-        """End the thread."""
-        self._background.close()
-        self._node.destroy_node()
-
-
-def _done(act: Any, response: Trigger.Response) -> Trigger.Response:
-    act()
-    response.success = True
-    return response
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from meld_core.config import GateConfig, RobotConfig
+from meld_core.gate_checks import StopButton
 from meld_core.robot import GateState, MotionGate
 
 MS = 1_000_000
@@ -233,6 +234,52 @@ def test_a_stop_during_a_reset_is_not_undone_by_its_end() -> None:
     assert (gate.state, gate.reason) == (GateState.STOPPED, "stopped on the way")
 
 
+def test_a_stop_that_came_before_the_arm_moved_is_insisted_on() -> None:
+    """A reset that was stopped but moves nevertheless is held again by whoever looks after the arm."""
+    gate, robot, _ = make()
+
+    def stopped_on_the_way() -> None:
+        gate.insist()
+        assert robot.holds == 0
+        gate.stop("stopped on the way")
+        gate.insist()
+
+    robot.during_reset = stopped_on_the_way
+    gate.reset()
+    assert robot.holds == 2
+    gate.insist()
+    assert robot.holds == 2
+
+
+def test_where_nobody_tells_who_commands_several_commanders_are_refused() -> None:
+    gate, robot, _ = make()
+    assert gate.command(action(1, 0, 0), robot.stamp, "", robot.observe()).kind == "sender"
+    assert robot.applied == []
+
+
+def test_fault_25_a_required_stop_button_may_not_fall_silent() -> None:
+    clock = Clock()
+    button = StopButton(0.1, clock)
+    button.heard(False)
+    clock.now += 0.09
+    assert button.problem() == ""
+    clock.now += 0.02
+    assert button.problem() == "nothing came on stop_button for 0.1 s (gate.button_timeout)"
+    button.heard(True)
+    assert button.problem() == "the stop button is pressed"
+    button.heard(False)
+    assert button.problem() == ""
+
+
+def test_without_a_required_button_only_a_press_counts() -> None:
+    clock = Clock()
+    button = StopButton(0.0, clock)
+    clock.now += 1000.0
+    assert button.problem() == ""
+    button.heard(True)
+    assert button.problem() == "the stop button is pressed"
+
+
 def test_a_failed_reset_holds_and_says_why() -> None:
     gate, robot, _ = make()
 
@@ -256,8 +303,18 @@ def test_fault_23_implausible_joint_states_are_refused_and_the_third_stops() -> 
         robot.wait()
         assert not gate.watch(robot.observe())
     assert gate.state is GateState.STOPPED
-    assert "joint 'waist' jumped by 3.00 rad" in gate.reason
+    assert "joint 'waist' jumped by 3.00 rad in 0.750 s, more than 0.80 rad" in gate.reason
     assert gate.counters["implausible_state"] == 3
+
+
+@pytest.mark.parametrize(("gap_ms", "jump", "plausible"), [(10, 0.13, True), (10, 0.14, False), (250, 0.79, True)])
+def test_a_joint_moves_no_further_than_its_speed_allows(gap_ms: int, jump: float, plausible: bool) -> None:
+    """3.1 rad/s for 10 ms is 0.031 rad, and 0.1 rad are allowed besides; never more than gate.max_joint_jump."""
+    gate, robot, _ = make("realtime")
+    gate.watch(robot.observe())
+    robot.stamp += gap_ms * MS
+    robot.joints[2] = jump
+    assert gate.watch(robot.observe()) is plausible
 
 
 def test_one_implausible_state_is_forgiven() -> None:

@@ -19,6 +19,8 @@ _RATE = 0.05
 """Time between the points of a path [s]."""
 _SHORTEST = 0.3
 """No path takes less time [s]."""
+_PEAK = math.pi / 2
+"""Largest speed of half a cosine from standstill to standstill, over its mean; of cubics and time profiles: 1.5."""
 _START_BELOW_TOP = 0.012
 """As in the simulation: the start pose lies this much below the top of the workspace [m]."""
 _LIFT_REACH = 0.05
@@ -124,13 +126,13 @@ class PathPlanner:
                 raise ConfigError(f"{error} [settings: task.box_center, robot.workspace_size]") from None
 
     def step(self, target: np.ndarray, joints: np.ndarray) -> np.ndarray:
-        """Joints (J,) [rad] for a tool position (3,) [m] near by, no further than a control period allows.
+        """Joints (J,) [rad] for a tool position (3,) [m] near by, no further than joint speeds allow.
 
         Raises:
             KinematicsError: where the arm cannot reach it.
         """
         goal = self._kinematics.inverse(target, np.array(POINTING_DOWN), joints)
-        reach = self._limits.joint_velocity * self._limits.control_period
+        reach = self._limits.joint_velocity * self._limits.control_period / _PEAK
         return np.asarray(np.clip(goal, joints - reach, joints + reach))
 
     def to_start(self, joints: np.ndarray, start: np.ndarray, speed: float) -> JointPath:
@@ -147,11 +149,15 @@ class PathPlanner:
         else:
             corners.append(self._kinematics.inverse(above, np.array(POINTING_DOWN)))
         corners += self._line(above, start, corners[-1])
-        return smooth_path(np.array(corners), speed)
+        return smooth_path(np.array(corners), self._allowed(speed))
 
     def to_rest(self, joints: np.ndarray, rest: np.ndarray, speed: float) -> JointPath:
         """From joints (J,) [rad] to the rest pose (J,) [rad]."""
-        return smooth_path(np.array([*self._lift(joints), rest]), speed)
+        return smooth_path(np.array([*self._lift(joints), rest]), self._allowed(speed))
+
+    def _allowed(self, speed: float) -> float:
+        """A mean speed with which no joint exceeds its largest one [rad/s]."""
+        return min(speed, float(self._limits.joint_velocity.min()) / _PEAK)
 
     def _top(self) -> float:
         return float(self._limits.workspace_upper[2])

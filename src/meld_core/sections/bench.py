@@ -79,8 +79,14 @@ class GateConfig(Section):
     max_future: float = setting(0.05, "Furthest accepted stamp in the future.", unit="s", low=0.0, high=1.0)
     policy_lease: float = setting(0.1, "Liveliness lease of the commanding policy.", unit="s", low=0.02, high=5.0)
     workspace_margin: float = setting(0.001, "Stop this far inside the workspace.", unit="m", low=0.0, high=0.02)
+    max_joint_speed: float = setting(
+        3.14159, "Largest joint speed, commanded or believed (the servos' own).", unit="rad/s", low=0.1, high=3.14159
+    )
     max_joint_jump: float = setting(0.8, "Implausible change of a joint between two states.", unit="rad", low=0.05)
     max_tracking_error: float = setting(0.06, "Tool may lag its target by this much.", unit="m", low=0.005)
     tracking_patience: float = setting(0.5, "Lag allowed for this long before STOPPED.", unit="s", low=0.05)
+    button_timeout: float = setting(
+        0.0, "Topic stop_button silent for this long: STOPPED; 0: no button needed.", unit="s", low=0.0, high=5.0
+    )
     step_timeout: float = setting(2.0, "Lockstep: re-publish a step that got no action after.", unit="s", low=0.05)
     step_retries: int = setting(5, "Lockstep: re-publish at most this often, then HOLD.", low=0, high=100)

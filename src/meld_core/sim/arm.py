@@ -176,7 +176,7 @@ def arm_limits(config: Config) -> Limits:
         joint_names=JOINT_NAMES,
         joint_lower=joint_lower,
         joint_upper=joint_upper,
-        joint_velocity=np.full(len(JOINT_NAMES), JOINT_SPEED),
+        joint_velocity=np.full(len(JOINT_NAMES), min(JOINT_SPEED, config.gate.max_joint_speed)),
         workspace_lower=lower,
         workspace_upper=upper,
         step_size=config.robot.step_size,

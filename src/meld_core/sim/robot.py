@@ -25,6 +25,8 @@ _SHAPED_SCALE = 0.05
 """Distance at which the shaped reward has fallen to 1 - tanh(1) [m]."""
 _RAMP = 0.010
 """Joint targets move along their ramp in steps of this length [s]."""
+_RAMP_PEAK = math.pi / 2
+"""Largest speed of half a cosine, over its mean."""
 
 
 class SimRobot:
@@ -252,7 +254,7 @@ class SimRobot:
     def _aim(self, target: np.ndarray) -> None:
         joints = self._connected().qpos
         goal = self._kinematics.inverse(target, np.array(POINTING_DOWN), joints)
-        reach = self.limits.joint_velocity * self.limits.control_period
+        reach = self.limits.joint_velocity * self.limits.control_period / _RAMP_PEAK
         self._goal = np.clip(goal, joints - reach, joints + reach)
 
     def _see(self) -> None:
