@@ -31,18 +31,21 @@ class Announcement:
 
     key: EpisodeKey
     task: Task
+    by: str = "policy"
+    """Who commands in it: `policy` or `person`."""
 
     def to_json(self) -> str:
         """One line of JSON."""
         key, task = dataclasses.asdict(self.key), self.task.to_json()
-        return json.dumps({**key, "task_id": self.task.id, "split": self.task.split, "task": task}, sort_keys=True)
+        about = {"task_id": self.task.id, "split": self.task.split, "by": self.by}
+        return json.dumps({**key, **about, "task": task}, sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> Announcement:
         """Inverse of `to_json`. Raises ValueError in one sentence."""
         try:
             raw = json.loads(text)
-            return Announcement(_key(raw), Task.from_json(raw["task"]))
+            return Announcement(_key(raw), Task.from_json(raw["task"]), str(raw.get("by", "policy")))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"this announces no task ({error}): {text[:80]!a}") from None
 
@@ -59,11 +62,15 @@ class GateReport:
     """Stamp of the first observation after the reset for `key` [ns]; 0 before it. Older data is not of this episode."""
     parts: tuple[str, ...] = ()
     """Topics that carry one message per step, all with the step's stamp."""
+    waits_for: str = ""
+    """What a person must do before it goes on, in a sentence; "" where nobody is waited for."""
 
     def to_json(self) -> str:
         """One line of JSON."""
         raw: dict[str, Any] = {"state": self.state.value, "reason": self.reason, "reset_stamp": self.reset_stamp}
-        raw |= {"parts": list(self.parts)} | (dataclasses.asdict(self.key) if self.key else {})
+        raw |= {"parts": list(self.parts), "waits_for": self.waits_for} | (
+            dataclasses.asdict(self.key) if self.key else {}
+        )
         return json.dumps(raw, sort_keys=True)
 
     @staticmethod
@@ -73,7 +80,8 @@ class GateReport:
             raw = json.loads(text)
             key = _key(raw) if "boot" in raw else None
             parts = tuple(str(part) for part in raw["parts"])
-            return GateReport(GateState(raw["state"]), str(raw["reason"]), key, int(raw["reset_stamp"]), parts)
+            stamp, waits_for = int(raw["reset_stamp"]), str(raw.get("waits_for", ""))
+            return GateReport(GateState(raw["state"]), str(raw["reason"]), key, stamp, parts, waits_for)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"this is no gate state ({error}): {text[:80]!a}") from None
 

@@ -8,11 +8,10 @@ Whatever gets no answer within `gate.step_timeout` is said again; the other side
 
 from __future__ import annotations
 
-import enum
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +20,10 @@ from meld_core.announce import Announcement, EpisodeKey, GateReport
 from meld_core.config import Config
 from meld_core.driver import Driver, TrialSink
 from meld_core.joiner import StepJoiner
+from meld_core.link import Link, PersonCommands, Phase
 from meld_core.robot import GateState
 from meld_core.schedule import TrialPlan
-from meld_core.types import Observation, Reward, RobotState, Trial
+from meld_core.types import Observation, Reward, RobotState, Source, Trial
 from meld_core.weights import Weights
 
 _WEIGHTS_KEPT = 8
@@ -33,29 +33,6 @@ _NOT_OURS = {"detector_image"}
 _OBSERVATION = {"joint_states", "tool_pose", "image", "reward"}
 _REPEAT_MARK = "joint_states"
 """A second message of this part says that the host published the whole step again."""
-
-
-class Link(Protocol):
-    """What the collector says to the robot's side."""
-
-    def announce(self, announcement: Announcement) -> None:
-        """Say which episode comes next."""
-
-    def request_reset(self) -> None:
-        """Ask for its reset; the answer is the gate's report."""
-
-    def command(self, action: np.ndarray, stamp: int) -> None:
-        """Send (A,) float32 for the observation with this stamp."""
-
-
-class Phase(enum.Enum):
-    """Where in its round the collector is."""
-
-    ANNOUNCED = "waiting for the robot"
-    NEEDS_WEIGHTS = "waiting for weights"
-    RESETTING = "waiting for the reset"
-    RUNNING = "running"
-    FINISHED = "finished"
 
 
 class Collector:
@@ -101,6 +78,7 @@ class Collector:
         self._report: GateReport | None = None
         self._executed: dict[int, np.ndarray] = {}
         self._answer: tuple[int, np.ndarray] | None = None
+        self._person, self._by_person = PersonCommands(), False
         self._heard = clock()
         self.index = first
         """Index of the trial under way."""
@@ -129,20 +107,21 @@ class Collector:
         plan = self._plans(self.index)
         if plan is None:
             self.phase = Phase.FINISHED
-            return
-        self._plan = plan
-        self._announce(0)
+        else:
+            self._plan, self._by_person = plan, plan.source is Source.HUMAN
+            self._announce(0)
 
     def _announce(self, episode: int) -> None:
         self._key = EpisodeKey(self._run, self._boot, self._plan.index, episode)
         self._executed, self._answer = {}, None
+        self._person = PersonCommands()
         self._joiner.forget_all()
         self.phase = Phase.ANNOUNCED
         self._say()
 
     def _say(self) -> None:
         self._heard = self._clock()
-        self._link.announce(Announcement(self._key, self._plan.task))
+        self._link.announce(Announcement(self._key, self._plan.task, "person" if self._by_person else "policy"))
         if self.phase is Phase.RESETTING:
             self._link.request_reset()
 
@@ -160,7 +139,10 @@ class Collector:
 
     def on_executed(self, stamp: int, action: np.ndarray) -> None:
         """What the gate made of the command for `stamp`, (A,) float32."""
-        if self._answer is not None and stamp == self._answer[0]:
+        if self._by_person:
+            self._person.add(stamp, action)
+            self._proceed()
+        elif self._answer is not None and stamp == self._answer[0]:
             self._executed = {stamp: action}
             self._proceed()
 
@@ -175,7 +157,7 @@ class Collector:
         """
         if self._joiner.add(part, stamp, value):
             self._proceed()
-        elif self._answer is not None and part == _REPEAT_MARK and stamp == self._answer[0]:
+        elif self._answer is not None and part == _REPEAT_MARK and stamp == self._answer[0] and not self._by_person:
             self._link.command(self._answer[1], stamp)
 
     def poll(self) -> None:
@@ -189,7 +171,7 @@ class Collector:
             if self._held() and silence > gate.step_timeout:
                 assert self._report is not None
                 self._abort(f"the arm went to {self._report.state.value}: {self._report.reason}")
-            elif silence > (gate.step_retries + 2) * gate.step_timeout:
+            elif silence > (gate.step_retries + 2) * gate.step_timeout and not self._by_person:
                 self._abort("no step came from the robot")
         elif self._waits_for_robot() and silence > gate.step_timeout:
             self._say()
@@ -200,7 +182,11 @@ class Collector:
         return self.phase in (Phase.ANNOUNCED, Phase.RESETTING)
 
     def _held(self) -> bool:
-        return self._report is not None and self._report.state is not GateState.POLICY
+        return self._report is not None and self._report.state is not self._opens
+
+    @property
+    def _opens(self) -> GateState:  # who may command in this trial
+        return GateState.TELEOP if self._by_person else GateState.POLICY
 
     def _proceed(self) -> None:
         report = self._report
@@ -210,7 +196,7 @@ class Collector:
             return
         if self.phase in (Phase.ANNOUNCED, Phase.NEEDS_WEIGHTS):
             self._reset_when_ready()
-        if self.phase is Phase.RESETTING and report.state is GateState.POLICY and report.reset_stamp > 0:
+        if self.phase is Phase.RESETTING and report.state is self._opens and report.reset_stamp > 0:
             self.phase = Phase.RUNNING
             self._heard = self._clock()
         while self.phase is Phase.RUNNING and self._take_step(report):
@@ -220,9 +206,9 @@ class Collector:
         return None if self.phase is Phase.FINISHED else self._key
 
     def _reset_when_ready(self) -> None:
+        self._heard = self._clock()
         self.paused = self._room()
         if self.paused:
-            self._heard = self._clock()
             return
         if self._key.episode == 0:
             if not self._load_weights():
@@ -230,7 +216,6 @@ class Collector:
                 return
             self._driver.begin_trial(self._plan)
         self.phase = Phase.RESETTING
-        self._heard = self._clock()
         self._link.request_reset()
 
     def _load_weights(self) -> bool:
@@ -248,20 +233,31 @@ class Collector:
         return True
 
     def _take_step(self, report: GateReport) -> bool:
-        if self._answer is not None and self._answer[0] not in self._executed:
+        if self._answer is not None and self._answer[0] not in self._executed and not self._person_gave():
             return False
-        parts = (set(report.parts) - _NOT_OURS) | {"reward"}
-        step = self._joiner.take(parts, report.reset_stamp, newest=self._realtime) or self._unjudged(parts, report)
+        parts, since = (set(report.parts) - _NOT_OURS) | {"reward"}, max(report.reset_stamp, self._person.since)
+        newest = self._realtime and not self._by_person
+        step = self._joiner.take(parts, since, newest) or self._unjudged(parts, since)
         if step is None:
             return False
         self._heard = self._clock()
         self._tick(*step)
         return True
 
-    def _unjudged(self, parts: set[str], report: GateReport) -> tuple[int, dict[str, Any]] | None:
+    def _person_gave(self) -> bool:
+        """Whether a person's command answers the newest row."""
+        assert self._answer is not None
+        action = self._person.after(self._answer[0])
+        if action is None:
+            return False
+        self._executed, self._heard = {self._answer[0]: action}, self._clock()
+        return True
+
+    def _unjudged(self, parts: set[str], since: int) -> tuple[int, dict[str, Any]] | None:
         """Realtime: a step whose reward is missing, once the detector has been silent for too long."""
-        overdue = self._realtime and self._clock() - self._heard > _REWARD_PATIENCE * self._config.robot.control_period
-        step = self._joiner.take(parts - {"reward"}, report.reset_stamp, newest=True) if overdue else None
+        patience = (4.0 if self._by_person else _REWARD_PATIENCE) * self._config.robot.control_period
+        overdue = self._realtime and self._clock() - self._heard > patience
+        step = self._joiner.take(parts - {"reward"}, since, newest=True) if overdue else None
         if step is not None:
             step[1]["reward"] = Reward.missing()
             self.unjudged += 1
@@ -277,7 +273,8 @@ class Collector:
         action = self._driver.tick(observation, executed, extras)
         if action is not None:
             self._answer = (stamp, action)
-            self._link.command(action, stamp)
+            if not self._by_person:
+                self._link.command(action, stamp)
         elif self._driver.trial_over:
             self._end_trial()
             self.index += 1

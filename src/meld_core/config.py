@@ -24,11 +24,22 @@ from meld_core.sections.rl2 import Rl2Config
 from meld_core.sections.run import EvalConfig, TrainConfig
 from meld_core.sections.slac import SlacConfig
 from meld_core.sections.storage import RollbackConfig, StorageConfig
+from meld_core.sections.teleop import TeleopConfig
 from meld_core.settings import ConfigError, Section, did_you_mean, flatten, from_mapping, setting, to_mapping
 
 __all__ = ["Config", "ConfigError", "Section", "did_you_mean", "flatten", "from_mapping", "load_config"]
 __all__ += ["CameraConfig", "EvalConfig", "GateConfig", "LearnerConfig", "LossConfig", "ModelConfig", "RewardConfig"]
-__all__ += ["RobotConfig", "SacConfig", "SimConfig", "SlacConfig", "TaskConfig", "TrainConfig", "setting", "to_mapping"]
+__all__ += [
+    "RobotConfig",
+    "SacConfig",
+    "SimConfig",
+    "SlacConfig",
+    "TaskConfig",
+    "TeleopConfig",
+    "TrainConfig",
+    "setting",
+    "to_mapping",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +51,7 @@ class Config(Section):
     robot: RobotConfig = dataclasses.field(default_factory=RobotConfig)
     driver: DriverConfig = dataclasses.field(default_factory=DriverConfig)
     gate: GateConfig = dataclasses.field(default_factory=GateConfig)
+    teleop: TeleopConfig = dataclasses.field(default_factory=TeleopConfig)
     camera: CameraConfig = dataclasses.field(default_factory=CameraConfig)
     """Of the first policy view; its stamps are the observation's."""
     wrist_camera: CameraConfig = dataclasses.field(default_factory=lambda: CameraConfig(name="wrist"))

@@ -111,7 +111,8 @@ class Driver:
             extras: Columns recorded beside the row as they are; never looked at.
 
         Returns:
-            The next action (A,) float32 in [-1, 1], or None where this observation ended the episode.
+            The next action (A,) float32 in [-1, 1] (zeros where a person gives it), or None where this observation
+            ended the episode.
 
         Raises:
             RuntimeError: when no trial is under way, or `executed` is missing or superfluous.
@@ -125,7 +126,7 @@ class Driver:
         observation = _with_first_reward(observation, flags)
         previous = np.zeros(3, np.float32) if executed is None else executed
         if executed is not None:
-            self._rows.executed(executed)
+            self._rows.executed(executed, meant=self._plan.source is Source.HUMAN)
         action = self._choose(self._plan, observation, flags, previous)
         self._rows.add(observation, flags, self._plan.source, self._intended, extras or {})
         if flags.last_in_episode:
@@ -164,6 +165,8 @@ class Driver:
             self._intended = self._script.act(observation.state.tool_position)
             noise = self._noise.normal(0.0, self._script_noise, 3)
             action = np.clip(self._intended + noise, -1.0, 1.0).astype(np.float32)
+        elif plan.source is Source.HUMAN:
+            self._intended = action = np.zeros(3, np.float32)  # until it is known
         else:
             self._intended = action = self._noise.uniform(-1.0, 1.0, 3).astype(np.float32)
         return action
@@ -209,9 +212,11 @@ class RowRecorder:
     def __len__(self) -> int:
         return len(self._extras)
 
-    def executed(self, action: np.ndarray) -> None:
-        """The action of the newest row is known only once the gate let it through."""
+    def executed(self, action: np.ndarray, meant: bool = False) -> None:
+        """The action of the newest row is known only once the gate let it through; a person `meant` just that."""
         self._columns["action"][-1] = action
+        if meant:
+            self._columns["intended_action"][-1] = action
 
     def add(
         self,

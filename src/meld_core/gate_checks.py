@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -41,6 +42,21 @@ class StopButton:
         if self._timeout > 0 and silence > self._timeout:
             return f"nothing came on stop_button for {self._timeout} s (gate.button_timeout)"
         return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the gate made of a command."""
+
+    executed: np.ndarray
+    """(3,) float32 in [-1, 1]: the action to learn from; zeros where the command was refused."""
+    accepted: bool
+    kind: str = ""
+    """Key of `MotionGate.counters` where the command was refused."""
+    reason: str = ""
+    """One sentence where the command was refused."""
+    uses_period: bool = True
+    """Whether this was the command of its control period: accepted, or executed as hold."""
 
 
 class StateWatch:

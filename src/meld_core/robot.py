@@ -6,7 +6,6 @@ The gate is software. It replaces no hardware emergency stop.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import enum
 import threading
 import time
@@ -16,33 +15,12 @@ from typing import Protocol
 import numpy as np
 
 from meld_core.config import GateConfig, RobotConfig
-from meld_core.gate_checks import StateWatch, wrong_action, wrong_stamp
+from meld_core.gate_checks import StateWatch, Verdict, wrong_action, wrong_stamp
 from meld_core.tasks import Task
-from meld_core.types import Frame, RobotState
+from meld_core.types import Frame, Limits, RobotState
 
 _EXECUTED_AS_HOLD = {"lockstep": ("action", "robot_state"), "realtime": ("action", "robot_state", "stale", "future")}
 """Kinds of refusal that use up the control period. In lockstep a late or doubled command is none of this period."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What an arm may do; known before connecting."""
-
-    joint_names: tuple[str, ...]
-    joint_lower: np.ndarray
-    """(J,) [rad]."""
-    joint_upper: np.ndarray
-    """(J,) [rad]."""
-    joint_velocity: np.ndarray
-    """(J,) [rad/s], positive."""
-    workspace_lower: np.ndarray
-    """(3,) [m], tool position in base_link."""
-    workspace_upper: np.ndarray
-    """(3,) [m]."""
-    step_size: float
-    """Tool displacement of an action component of 1 [m per control period]."""
-    control_period: float
-    """[s]."""
 
 
 class Robot(Protocol):
@@ -67,6 +45,12 @@ class Robot(Protocol):
 
     def wait(self) -> None:
         """End the control period: simulation steps, an arm sleeps."""
+
+    def begin_here(self, episode: bool) -> None:
+        """Go on with the arm where a person left it, at a new stamp; `episode`: another one begins here."""
+
+    def park(self) -> None:
+        """Bring the arm to its rest pose and hold it there."""
 
     def hold(self) -> None:
         """Actively hold the position, torque on. May be called from any thread, also during `reset` and `wait`."""
@@ -96,21 +80,6 @@ class GateState(enum.Enum):
     """The robot itself, on its way to the start pose."""
     STOPPED = "STOPPED"
     """Nobody, and only `clear_stop` ends it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What the gate made of a command."""
-
-    executed: np.ndarray
-    """(3,) float32 in [-1, 1]: the action to learn from; zeros where the command was refused."""
-    accepted: bool
-    kind: str = ""
-    """Key of `MotionGate.counters` where the command was refused."""
-    reason: str = ""
-    """One sentence where the command was refused."""
-    uses_period: bool = True
-    """Whether this was the command of its control period: accepted, or executed as hold."""
 
 
 class MotionGate:
@@ -151,24 +120,37 @@ class MotionGate:
         Raises:
             RuntimeError: where the gate is STOPPED, or the robot cannot reset (it holds then).
         """
+        self._travel(self._robot.reset, "reset", "on the way to the start pose", opens)
+
+    def park(self) -> None:
+        """Bring the arm to its rest pose and hold there. Raises RuntimeError as `reset`."""
+        self._travel(self._robot.park, "parking", "on the way to the rest pose", GateState.HOLD, "parked")
+
+    def open(self, state: GateState, reason: str = "", episode: bool = False) -> None:
+        """Let `state` (POLICY or TELEOP) command the arm from where it is. Raises RuntimeError as `reset`."""
+        self._travel(lambda: self._robot.begin_here(episode), "taking over", "looking at the arm", state, reason)
+
+    def _travel(self, go: Callable[[], None], what: str, meanwhile: str, opens: GateState, reason: str = "") -> None:
         with self._lock:
             if self.state is GateState.STOPPED:
                 raise RuntimeError(f"the arm is STOPPED ({self.reason}); call clear_stop first")
-            self._enter(GateState.RESET, "on the way to the start pose")
+            self._enter(GateState.RESET, meanwhile)
         self._resetting = True
         try:
-            self._robot.reset()
+            go()
         except Exception as error:
-            self.hold(f"reset failed: {error}")
+            self.hold(f"{what} failed: {error}")
             raise
         finally:
             self._resetting = False
         with self._lock:
             self._watch.forget()
             if self.state is GateState.RESET:  # else it was stopped or the policy was lost meanwhile
-                self._enter(opens, "")
+                self._enter(opens, reason)
 
-    def command(self, action: np.ndarray, stamp: int, sender: str, state: RobotState) -> Verdict:
+    def command(
+        self, action: np.ndarray, stamp: int, sender: str, state: RobotState, role: GateState = GateState.POLICY
+    ) -> Verdict:
         """Judge one command and start its control period; a refused one executes as hold.
 
         Args:
@@ -176,10 +158,11 @@ class MotionGate:
             stamp: Stamp of the observation that it answers [ns].
             sender: Who commands.
             state: Newest measured state; in lockstep that of the current step.
+            role: The state in which this kind of sender may command.
         """
         with self._lock:
             self.watch(state)
-            refusal = self._refusal(action, stamp, sender, state.stamp)
+            refusal = self._refusal(action, stamp, sender, state.stamp, role)
             if refusal:
                 return self._refuse(*refusal)
             self._owner, self._last_stamp = sender, stamp
@@ -202,9 +185,11 @@ class MotionGate:
             self._watch.target = None
         return Verdict(np.zeros(3, np.float32), False, kind, reason, as_hold)
 
-    def _refusal(self, action: np.ndarray, stamp: int, sender: str, now: int) -> tuple[str, str] | None:
+    def _refusal(
+        self, action: np.ndarray, stamp: int, sender: str, now: int, role: GateState
+    ) -> tuple[str, str] | None:
         """Kind and sentence of the first thing that is wrong with a command."""
-        if self.state not in (GateState.POLICY, GateState.TELEOP):
+        if self.state is not role:
             return "state", f"the arm is in {self.state.value} ({self.reason}) and takes no command"
         if not sender:
             return "sender", "several publish commands, and this ROS distribution does not tell whose is whose"
@@ -250,6 +235,13 @@ class MotionGate:
         """Hold once more where a reset goes on although it was broken off: the hold may have come before it moved."""
         with self._lock:
             if self._resetting and self.state is not GateState.RESET:
+                self._robot.hold()
+
+    def let_go(self) -> None:
+        """The owner has let go: hold the position; whoever commands next owns the gate. The state stays."""
+        with self._lock:
+            if self._owner is not None:
+                self._release()
                 self._robot.hold()
 
     def policy_lost(self) -> None:

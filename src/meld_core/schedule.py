@@ -41,9 +41,9 @@ class Round:
 class Schedule:
     """Trials of one training run.
 
-    First `train.demonstrations` scripted trials, then `train.random_trials` random ones, then the policy. The learner
-    pretrains once these initial trials are in, then works in rounds of `learner.update_every` trials; trial n acts
-    with the weights of the last round that ends at trial n - `train.lead` or before.
+    First `train.demonstrations` scripted trials (or a person's), then `train.random_trials` random ones, then the
+    policy. The learner pretrains once these initial trials are in, then works in rounds of `learner.update_every`
+    trials; trial n acts with the weights of the last round that ends at trial n - `train.lead` or before.
     """
 
     def __init__(self, config: Config) -> None:
@@ -65,7 +65,7 @@ class Schedule:
 
     def _source(self, index: int) -> Source:
         if index < self._config.train.demonstrations:
-            return Source.SCRIPT
+            return Source.HUMAN if self._config.train.demonstrator == "person" else Source.SCRIPT
         return Source.RANDOM if index < self.initial_trials else Source.POLICY
 
     def _weights_through(self, index: int) -> int | None:

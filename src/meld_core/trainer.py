@@ -56,7 +56,7 @@ class Trainer:
         self._room = DiskRoom(folder.path, dataclasses.replace(config.storage, reserve=0.0))
         self.remarks: list[str] = []
         """What a person should know: roll-backs and refusals, one sentence each."""
-        self._note = ""
+        self._notes = {"trouble": "", "person": ""}
         self._resume()
         for index in range(self.next_trial):
             self._watch(index)
@@ -103,12 +103,17 @@ class Trainer:
         self.tell(sentence)
         return sentence
 
-    def tell(self, sentence: str) -> None:
-        """Show a sentence with the progress of the run, until another one comes; "" ends it."""
-        if sentence != self._note:
-            self._note = sentence
-            self._metrics.write("status", note=sentence)
-            if sentence:
+    def tell(self, sentence: str, about: str = "trouble") -> None:
+        """Show a sentence with the progress of the run, until another one comes; "" ends it.
+
+        Args:
+            sentence: What a person should know.
+            about: `trouble`, which is shown first, or `person`: whom the run waits for.
+        """
+        if sentence != self._notes[about]:
+            self._notes[about] = sentence
+            self._metrics.write("status", note=self._notes["trouble"] or self._notes["person"])
+            if sentence and about == "trouble":
                 _LOG.error(sentence)
 
     def ingest(self, data: bytes) -> Trial | None:

@@ -57,6 +57,27 @@ class RobotState:
 
 
 @dataclasses.dataclass(frozen=True)
+class Limits:
+    """What an arm may do; known before connecting."""
+
+    joint_names: tuple[str, ...]
+    joint_lower: np.ndarray
+    """(J,) [rad]."""
+    joint_upper: np.ndarray
+    """(J,) [rad]."""
+    joint_velocity: np.ndarray
+    """(J,) [rad/s], positive."""
+    workspace_lower: np.ndarray
+    """(3,) [m], tool position in base_link."""
+    workspace_upper: np.ndarray
+    """(3,) [m]."""
+    step_size: float
+    """Tool displacement of an action component of 1 [m per control period]."""
+    control_period: float
+    """[s]."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Reward:
     """What a reward detector says about one stamp. With `valid` False the other fields mean nothing."""
 

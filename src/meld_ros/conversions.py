@@ -22,7 +22,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProf
 from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_msgs.msg import Bool, String, UInt8MultiArray
+from std_msgs.msg import Bool, Empty, String, UInt8MultiArray
 from std_srvs.srv import Trigger
 
 from meld_core.types import Frame, Reward
@@ -95,12 +95,16 @@ TRIALS_ACK = Topic("trials/ack", String, _qos(100, latched=True))
 TRIAL_EVENTS = Topic("trial_events", String, _qos(100, latched=True))
 WEIGHTS = Topic("weights", UInt8MultiArray, BULK_QOS)
 DIAGNOSTICS = Topic("/diagnostics", DiagnosticArray, _qos(10))
-
 STOP_BUTTON = Topic("stop_button", Bool, _qos(1))
 """True: pressed. A button that is required (`gate.button_timeout`) says so again and again."""
-
+TELEOP_ACTION = Topic("teleop/action", TwistStamped, STEP_QOS)
+"""As `action`, by a person's client, in TELEOP only. The same stamp again is a sign of life."""
+TELEOP_LET_GO = Topic("teleop/let_go", Empty, _qos(10))
+"""A person's client commands no more, for now."""
 RESET, STOP, CLEAR_STOP = "reset", "stop", "clear_stop"
 """Services of robot_node, std_srvs/Trigger."""
+START_RESET, RESET_DONE, HOME, PARK, NEXT_TASK = "start_reset", "reset_done", "home", "park", "next_task"
+"""A person's requests to robot_node: take the arm; give it back; send it to its start or rest pose; the task is set up."""
 SERVICE = Trigger
 
 # In lockstep the robot says which parts a step has; these names are the topics'.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from meld_core.config import Config, ConfigError, did_you_mean
 from meld_core.storage.run_folder import RunFolder, run_folder
 from meld_ros.graph import LOG_LEVELS, Options, Process, render
-from meld_ros.share import config_names, resolve_config, share_dir
+from meld_ros.share import config_names, overridden, resolve_config, share_dir
 
 if TYPE_CHECKING:
     from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -37,6 +37,12 @@ ARGUMENTS = (
     Argument("robot", "mujoco", "Robot: a file in config/robots.", lambda: config_names("robots")),
     Argument("task", "insertion", "Family of tasks: a file in config/tasks.", lambda: config_names("tasks")),
     Argument("config", "", "More settings: a file in config/ by name, or any YAML file by path."),
+    Argument(
+        "reset",
+        "",
+        "Who brings the arm to its start pose, the robot or a person; empty: as the settings say (robot.reset).",
+        lambda: ("", "auto", "teleop"),
+    ),
     Argument("run", "", "Name of the run: its folder is made under ./runs, or gone on with. Empty: a new name."),
     Argument("weights", "", "Weights file to evaluate; empty: the newest of the run.", modes=("eval",)),
     Argument("namespace", "", "Namespace of every node and topic: one per robot."),
@@ -90,10 +96,11 @@ def prepare(mode: str, values: Mapping[str, str]) -> tuple[Config, RunFolder, li
     """
     folder = run_folder(values["run"] or new_run_name(mode))
     folder = RunFolder(folder.path.resolve())
+    changes = [f"robot.reset={values['reset']}"] if values["reset"] else []
     if mode == "eval" and not values["weights"]:
-        config = folder.open().read_config()
+        config = overridden(folder.open().read_config(), changes)
     else:
-        config = resolve_config(values["robot"], values["task"], values["config"])
+        config = resolve_config(values["robot"], values["task"], values["config"], changes)
         folder.create(config, resume=True)
     options = Options(
         folder=folder.path,

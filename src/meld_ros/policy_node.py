@@ -18,8 +18,9 @@ from std_msgs.msg import String, UInt8MultiArray
 
 from meld_core.agent import Agent
 from meld_core.announce import Announcement, GateReport
-from meld_core.collector import Collector, Phase
+from meld_core.collector import Collector
 from meld_core.config import Config, ConfigError, Section, setting
+from meld_core.link import Phase
 from meld_core.schedule import Schedule, TrialPlan, held_out_plans
 from meld_core.storage.chunks import Assembler
 from meld_core.storage.disk_room import DiskRoom

@@ -15,13 +15,15 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from meld_core.announce import Announcement, GateReport
-from meld_core.hosting import LockstepHost, RealtimeHost, Step
+from meld_core.host import PersonDuties, Step
+from meld_core.hosting import LockstepHost, RealtimeHost
 from meld_core.robot import GateState, MotionGate
 from meld_ros import conversions as ros
 from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from meld_ros.node_main import read_config, refuse_unknown, run_node
 from meld_ros.robots import make_robot
 from meld_ros.stop_server import StopServer
+from meld_ros.teleop_side import TeleopSide
 
 _LEVELS = {GateState.HOLD: WARN, GateState.STOPPED: ERROR}
 _OVERDUE_CHECK = 0.05
@@ -36,6 +38,7 @@ class RobotNode(Node):
     Subscribes: `task`, `action` (whoever sends it holds a liveliness lease).
     Publishes: per step `joint_states`, `tool_pose`, and in simulation `clock`, `image`, `detector_image`, `truth`;
     `executed_action` with the stamp of the step it was executed at; `gate_state`, latched.
+    Subscribes and serves a person's commands and requests: see `TeleopSide`.
     Services: `reset` (returns at once, `gate_state` tells the rest); `stop`, `clear_stop` and the topic `stop_button`
     have a thread of their own, whatever the robot is doing (StopServer).
     """
@@ -54,10 +57,11 @@ class RobotNode(Node):
             self._robot.close(park=False)
             raise
         self._gate = MotionGate(self._robot, config.gate, config.robot)
+        person = PersonDuties.of(config)
         self._host: LockstepHost | RealtimeHost = (
-            LockstepHost(self._robot, self._gate, config.gate)
+            LockstepHost(self._robot, self._gate, config.gate, person=person)
             if self._lockstep
-            else RealtimeHost(self._robot, self._gate)
+            else RealtimeHost(self._robot, self._gate, person)
         )
         self._diagnostics = Diagnostics(self)
         self._reported: GateReport | None = None
@@ -78,6 +82,7 @@ class RobotNode(Node):
         ros.subscription(self, ros.TASK, self._on_task)
         ros.subscription(self, ros.ACTION, self._on_action, ros.action_qos(lease), events)
         self.create_service(ros.SERVICE, ros.RESET, self._on_reset)
+        TeleopSide(self, self._host, self._on_teleop, self._publish_all)
 
     def _on_task(self, msg: String) -> None:
         try:
@@ -102,19 +107,25 @@ class RobotNode(Node):
         except (RuntimeError, ValueError) as error:
             self._gate.hold(f"reset failed: {error}")
             ready = False
+        self._publish_all(ready)
+
+    def _publish_all(self, ready: bool) -> None:
         self._publish_report(again=ready)
         if ready:
             self._publish_step()
 
-    def _on_action(self, msg: TwistStamped, info: dict[str, Any]) -> None:
-        self._diagnostics.beat("action")
+    def _on_teleop(self, msg: TwistStamped, info: dict[str, Any]) -> None:
+        self._on_action(msg, info, GateState.TELEOP)
+
+    def _on_action(self, msg: TwistStamped, info: dict[str, Any], role: GateState = GateState.POLICY) -> None:
+        self._diagnostics.beat("action" if role is GateState.POLICY else "teleop action")
         stamp = ros.stamp_of(msg.header)
         try:
             action = self._scale.from_msg(msg)
         except ValueError as error:
             self._diagnostics.refuse("action", str(error))
             return
-        verdict = self._host.command(action, stamp, self._sender(info))
+        verdict = self._host.command(action, stamp, self._sender(info, role), role)
         if verdict is None:
             return
         if not verdict.accepted:
@@ -125,12 +136,13 @@ class RobotNode(Node):
         elif verdict.uses_period:
             self._publish("executed_action", self._scale.to_msg(verdict.executed, stamp))
 
-    def _sender(self, info: dict[str, Any]) -> str:
+    def _sender(self, info: dict[str, Any], role: GateState) -> str:
         """Who published. Distributions before Kilted do not tell: with several commanders nobody is known ("")."""
         gid = info.get("publisher_gid")
         if gid:
             return bytes(gid["data"]).hex()
-        return "policy" if self.count_publishers(ros.ACTION.name) <= 1 else ""
+        topic = ros.ACTION if role is GateState.POLICY else ros.TELEOP_ACTION
+        return role.value if self.count_publishers(topic.name) <= 1 else ""
 
     def _on_liveliness(self, info: QoSLivelinessChangedInfo) -> None:
         if info.alive_count_change < 0:
@@ -185,6 +197,8 @@ class RobotNode(Node):
             report = self._host.report
             if report == self._reported and not again:
                 return
+            if report.waits_for and (self._reported is None or report.waits_for != self._reported.waits_for):
+                self.get_logger().info(f"waiting for {report.waits_for}")
             self._reported = report
             self._publish(ros.GATE_STATE.name, String(data=report.to_json()))
             self._diagnostics.values = {"gate": report.state.value, **self._gate.counters}

@@ -7,7 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from meld_core.config import Config, ConfigError, did_you_mean, load_config
+from meld_core.config import (
+    Config,
+    ConfigError,
+    did_you_mean,
+    from_mapping,
+    load_config,
+    merge,
+    parse_override,
+    to_mapping,
+)
 
 PACKAGE = "meld_ros"
 
@@ -69,3 +78,11 @@ def resolve_config(
     """
     files = [config_file("meld"), config_file(robot, "robots"), config_file(task, "tasks")]
     return load_config([*files, *([config_file(config)] if config else [])], overrides)
+
+
+def overridden(config: Config, overrides: Sequence[str]) -> Config:
+    """A config with some settings changed, each `group.name=value`. Raises ConfigError as `resolve_config`."""
+    raw = to_mapping(config)
+    for override in overrides:
+        raw = merge(raw, parse_override(override))
+    return from_mapping(Config, raw)

@@ -14,6 +14,7 @@ from typing import Any
 from rclpy.node import Node
 from std_msgs.msg import String, UInt8MultiArray
 
+from meld_core.announce import GateReport
 from meld_core.config import Config, ConfigError, Section, setting
 from meld_core.storage.chunks import Assembler, ChunkError, split_message
 from meld_core.storage.files import StorageError
@@ -47,7 +48,7 @@ class _StopRequestedError(Exception):
 class TrainerNode(Node):
     """The learner has the main thread; a background executor only enqueues what arrives.
 
-    Subscribes: `trials`.
+    Subscribes: `trials`; `gate_state`, to show whom the run waits for.
     Publishes: `trials/ack` once a trial is on disk, `weights` after each round of updates.
     """
 
@@ -72,7 +73,9 @@ class TrainerNode(Node):
         self._weights: Any = None
         self._told, self._last_sent, self._patience = 0, time.monotonic(), _SEND_AGAIN
         self._needed = config.train.lead // config.learner.update_every + 1
+        self._waits_for = ""
         ros.subscription(self, ros.TRIALS, self._on_trial)
+        ros.subscription(self, ros.GATE_STATE, self._on_gate)
         self._background = Background(self, "receive")
 
     def _on_trial(self, msg: UInt8MultiArray) -> None:
@@ -87,6 +90,13 @@ class TrainerNode(Node):
             self._queued.add(key)
             self._queue.put(data)
 
+    def _on_gate(self, msg: String) -> None:
+        with contextlib.suppress(ValueError):  # policy_node says so
+            self._waits_for = GateReport.from_json(msg.data).waits_for
+
+    def _tell_of_person(self) -> None:
+        self._trainer.tell(f"waiting for {self._waits_for}" if self._waits_for else "", about="person")
+
     def work(self) -> None:
         """The main thread: store, acknowledge, train, publish, until told to stop."""
         self._background.start()
@@ -96,6 +106,7 @@ class TrainerNode(Node):
         with contextlib.suppress(_StopRequestedError):
             while not STOPPING.is_set():
                 shortage = self._trainer.shortage()
+                self._tell_of_person()
                 due = self._trainer.ready and not shortage
                 self._take_in(0.0 if due else _WAIT)
                 if due:
@@ -128,6 +139,7 @@ class TrainerNode(Node):
     def _between(self) -> None:
         """Between two updates: take in what has arrived; stop where asked to."""
         self._take_in(0.0)
+        self._tell_of_person()
         if STOPPING.is_set():
             raise _StopRequestedError
 

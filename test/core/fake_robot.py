@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from meld_core.robot import Limits
 from meld_core.tasks import Task
-from meld_core.types import RobotState
+from meld_core.types import Limits, RobotState
 
 PERIOD = 250_000_000
 
@@ -33,6 +32,8 @@ class FakeRobot:
         self.stamp = 10 * PERIOD
         self.applied: list[np.ndarray] = []
         self.holds = 0
+        self.begun: list[bool] = []
+        self.parked = 0
         self.fails = ""
         self.during_reset: Callable[[], None] = lambda: None
 
@@ -44,6 +45,14 @@ class FakeRobot:
 
     def reset(self) -> None:
         self.during_reset()
+        self.stamp += PERIOD
+
+    def begin_here(self, episode: bool) -> None:
+        self.begun.append(episode)
+        self.stamp += PERIOD
+
+    def park(self) -> None:
+        self.parked += 1
         self.stamp += PERIOD
 
     def observe(self) -> RobotState:

@@ -11,9 +11,11 @@ from fake_robot import FakeRobot
 
 from meld_core.agent import Agent
 from meld_core.announce import Announcement, GateReport
-from meld_core.collector import Collector, Phase
+from meld_core.collector import Collector
 from meld_core.config import Config, GateConfig, SimConfig, TaskConfig
-from meld_core.hosting import LockstepHost, Step
+from meld_core.host import Step
+from meld_core.hosting import LockstepHost
+from meld_core.link import Phase
 from meld_core.robot import GateState, MotionGate
 from meld_core.rollout import MemorySink
 from meld_core.schedule import Schedule, TrialPlan

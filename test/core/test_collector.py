@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from lockstep_ring import SMALL, Ring, running
 
 from meld_core.announce import Announcement, EpisodeKey, GateReport
-from meld_core.collector import Phase
 from meld_core.config import to_mapping
 from meld_core.joiner import StepJoiner
 from meld_core.learner import Learner
+from meld_core.link import Phase
 from meld_core.robot import GateState
 from meld_core.schedule import Schedule
 from meld_core.weights import Weights

@@ -10,7 +10,8 @@ from lockstep_ring import SMALL
 
 from meld_core.agent import Agent
 from meld_core.announce import Announcement, GateReport
-from meld_core.collector import Collector, Phase
+from meld_core.collector import Collector
+from meld_core.link import Phase
 from meld_core.robot import GateState
 from meld_core.rollout import MemorySink
 from meld_core.schedule import Schedule

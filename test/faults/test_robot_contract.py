@@ -16,7 +16,7 @@ from std_srvs.srv import Trigger
 from meld_core.arm.arm_driver import ArmError
 from meld_core.arm.joint_states import StaleStateError
 from meld_core.config import Config
-from meld_core.hosting import BenchRobot
+from meld_core.host import BenchRobot
 from meld_core.sim.arm import JOINT_NAMES
 from meld_core.tasks import make_tasks
 from meld_ros.robots import make_robot

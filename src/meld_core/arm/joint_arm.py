@@ -121,6 +121,14 @@ class JointArm:
                 self._held = path.goal
         self._await_picture(arrived)
 
+    def begin_here(self, episode: bool) -> None:
+        """Hold where the arm is, count the episode, wait for a picture from there. Raises ArmError as `reset`."""
+        self._history.trust_again()
+        sample = self._believed()
+        self._resets += int(episode)
+        self.hold()
+        self._await_picture(sample)
+
     def _plan(self, plan: Callable[[], JointPath]) -> JointPath:
         try:
             return plan()
@@ -268,20 +276,20 @@ class JointArm:
             return
         try:
             if park and self._state == "connected":
-                self._park()
+                self.park()
+                self._driver.rested()
         except RuntimeError:  # lost, interrupted or stuck: never moved blindly, never dropped
             self.hold()
         self._state = "closed"
         self._driver.close()
 
-    def _park(self) -> None:
+    def park(self) -> None:
+        """Lift, go to the rest pose, hold there. Raises ArmError as `reset`."""
         with self._lock:
             interruptions = self._interruptions
             sample = self._believed()
             if np.abs(sample.joints - self._rest).max() <= _AT_REST:
-                self._driver.rested()
                 return
             path = self._plan(lambda: self._planner.to_rest(sample.joints, self._rest, self._config.driver.park_speed))
             self._begin(path, sample.joints)
         self._arrive(path, interruptions, "rest pose")
-        self._driver.rested()

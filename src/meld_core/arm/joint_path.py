@@ -9,9 +9,9 @@ import numpy as np
 
 from meld_core.config import Config, ConfigError
 from meld_core.kinematics import ArmKinematics, KinematicsError
-from meld_core.robot import Limits
 from meld_core.sim.arm import POINTING_DOWN
 from meld_core.tasks import SPLITS, Task
+from meld_core.types import Limits
 
 _STRIDE = 0.02
 """Tool positions along a straight line lie this close together [m]."""

@@ -65,6 +65,12 @@ class RobotConfig(Section):
     workspace_size: tuple[float, float, float] = setting(
         (0.12, 0.20, 0.05), "Box in which the tool may move, around the task's centre.", unit="m", low=0.01, high=0.6
     )
+    reset: str = setting(
+        "auto", "Who brings the arm to its start pose: the robot itself, or a person.", choices=("auto", "teleop")
+    )
+    setup: str = setting(
+        "robot", "Who changes the bench between tasks; a person is waited for.", choices=("robot", "person")
+    )
     workspace_below: float = setting(
         0.015, "How far the workspace reaches below the port mouths.", unit="m", low=0.0, high=0.05
     )
@@ -78,6 +84,9 @@ class GateConfig(Section):
     max_age: float = setting(0.5, "Oldest accepted stamp in realtime.", unit="s", low=0.02, high=5.0)
     max_future: float = setting(0.05, "Furthest accepted stamp in the future.", unit="s", low=0.0, high=1.0)
     policy_lease: float = setting(0.1, "Liveliness lease of the commanding policy.", unit="s", low=0.02, high=5.0)
+    teleop_patience: float = setting(
+        0.15, "A person's client that moves the arm and is silent for this long is lost: HOLD.", unit="s", low=0.02
+    )
     workspace_margin: float = setting(0.001, "Stop this far inside the workspace.", unit="m", low=0.0, high=0.02)
     max_joint_speed: float = setting(
         3.14159, "Largest joint speed, commanded or believed (the servos' own).", unit="rad/s", low=0.1, high=3.14159

@@ -14,6 +14,9 @@ class TrainConfig(Section):
     seed: int = setting(0, "Seed of tasks, weights and exploration.", low=0)
     trials: int = setting(600, "Trials of the run, demonstrations included.", low=1)
     demonstrations: int = setting(60, "First trials, by the scripted search.", low=0)
+    demonstrator: str = setting(
+        "script", "Who gives the demonstrations: the scripted search, or a person.", choices=("script", "person")
+    )
     random_trials: int = setting(0, "Then this many trials of uniformly random actions.", low=0)
     script_noise: float = setting(
         0.25,

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from meld_core.config import Config
-from meld_core.robot import Limits
+from meld_core.types import Limits
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]

@@ -90,15 +90,32 @@ class SimRobot:
 
     def reset(self) -> None:
         """Arm to its start pose, with noise; time advances by one control period."""
-        task, data = self._current_task(), self._connected()
+        self._next_episode()
+        self._place(self._kinematics.inverse(self._start_position(), np.array(POINTING_DOWN)))
+
+    def begin_here(self, episode: bool) -> None:
+        """Go on with the arm where it is, at a new stamp; `episode`: another one begins, as by a reset."""
+        if episode:
+            self._next_episode()
+        self.hold()
+        self._stamp += self._period
+        self._see()
+
+    def park(self) -> None:
+        """Arm to its rest pose; time advances by one control period."""
+        self._place(np.array(self._config.driver.rest_joints))
+
+    def _next_episode(self) -> None:
+        task = self._current_task()
         self._rng = np.random.default_rng([SPLITS.index(task.split), task.seed, 2, self._resets])
         self._resets += 1
-        joints = self._kinematics.inverse(self._start_position(), np.array(POINTING_DOWN))
+
+    def _place(self, joints: np.ndarray) -> None:
+        data = self._connected()
         box = data.mocap_pos.copy(), data.mocap_quat.copy()
         mujoco.mj_resetData(self._model, data)
         data.mocap_pos[:], data.mocap_quat[:] = box
-        data.qpos[:], data.ctrl[:] = joints, joints
-        self._goal = joints
+        data.qpos[:] = data.ctrl[:] = self._goal = joints
         self._delayed.clear()
         self._stamp += self._period
         self._see()
@@ -188,15 +205,12 @@ class SimRobot:
     def picture(self, camera: str, size: int) -> np.ndarray:
         """One (size, size, 3) uint8 picture for people, at most 1024 px: antialiased, with shadows, slow.
 
-        Args:
-            camera: `bench`, `external`, `wrist`, or `detector`, which alone shows the link LED.
-            size: Height and width [px].
+        Cameras are `bench`, `external`, `wrist`, and `detector`, which alone shows the link LED.
         """
         data = self._connected()
         if self._fine is None:
             self._fine = make_renderer(self._model, self._config.sim.renderer, FINE)
-        group = self._led_group() if camera == "detector" else None
-        return self._fine.render(data, [View(camera, size, group)])[0]
+        return self._fine.render(data, [View(camera, size, self._led_group() if camera == "detector" else None)])[0]
 
     def truth(self) -> dict[str, float]:
         """What only the simulator knows: `success`, `shaped` (in [0, 1]) and `port` (entered by 3 mm, else -1).

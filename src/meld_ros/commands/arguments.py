@@ -20,6 +20,8 @@ class Train:
     """Robot: a file in config/robots."""
     task: str = "insertion"
     """Family of tasks: a file in config/tasks."""
+    reset: Literal["", "auto", "teleop"] = ""
+    """Who brings the arm to its start pose, the robot or a person; empty: as the settings say (robot.reset)."""
     run: str = ""
     """Name of the run; its folder is runs/NAME. Empty: by date and time."""
     resume: bool = False

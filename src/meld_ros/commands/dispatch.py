@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meld_core.config import Config, ConfigError, from_mapping, merge, parse_override
+from meld_core.config import Config, ConfigError, from_mapping
 from meld_core.storage.run_folder import RunFolder, run_folder
 from meld_ros.launching import arguments_of, new_run_name, parse_arguments, prepare
-from meld_ros.share import resolve_config
+from meld_ros.share import overridden, resolve_config
 
 if TYPE_CHECKING:
     from meld_core.weights import Weights
@@ -21,7 +21,7 @@ def train(command: Train, line: str) -> int:
     """`meld train`."""
     from meld_ros.commands.training import run_training
 
-    overrides = list(itertools.chain(*command.set))
+    overrides = [*itertools.chain(*command.set), *([f"robot.reset={command.reset}"] if command.reset else [])]
     if command.resume:
         config, folder = _resumed(command, overrides)
     else:
@@ -37,16 +37,7 @@ def _resumed(command: Train, overrides: list[str]) -> tuple[Config, RunFolder]:
     if command.config:
         raise ConfigError("--resume goes on with the run's own settings; leave --config out")
     folder = run_folder(command.run).open()
-    return _overridden(folder.read_config(), overrides), folder
-
-
-def _overridden(config: Config, overrides: list[str]) -> Config:
-    from meld_core.config import to_mapping
-
-    raw = to_mapping(config)
-    for override in overrides:
-        raw = merge(raw, parse_override(override))
-    return from_mapping(Config, raw)
+    return overridden(folder.read_config(), overrides), folder
 
 
 def evaluate(command: Eval, line: str) -> int:
@@ -75,7 +66,7 @@ def _chosen(command: Eval | Sweep | Probe) -> tuple[Config, Weights, RunFolder |
     if bool(command.run) == bool(command.weights):
         raise ConfigError("say what to evaluate: either --run DIR or --weights FILE")
     config, weights, folder = _of_run(command.run) if command.run else _of_file(command.weights)
-    config = _overridden(config, list(itertools.chain(*command.set)))
+    config = overridden(config, list(itertools.chain(*command.set)))
     weights.check_fits(config)
     return config, weights, folder
 

@@ -47,6 +47,8 @@ def run_training(config: Config, folder: RunFolder, *, in_process: bool, line: s
     if not in_process and not has_ros():
         _tell("no ROS 2 is here (rclpy cannot be imported): training in one process, with the same results")
         in_process = True
+    if in_process:
+        _refuse_persons(config)
     _tell(f"run folder: {folder.path}")
     ids: dict[str, int] = {}
     with _progress(config, folder) as show:
@@ -61,6 +63,16 @@ def run_training(config: Config, folder: RunFolder, *, in_process: bool, line: s
         return outcome.code
     _show_result(folder)
     return 0
+
+
+def _refuse_persons(config: Config) -> None:
+    """Raises NoRosError where a person is to move the arm."""
+    robot, train = config.robot, config.train
+    if "teleop" in robot.reset or "person" in (robot.setup, train.demonstrator):
+        raise NoRosError(
+            "a person moves the arm through ROS 2 nodes, a run in one process has none "
+            "[settings: robot.reset, robot.setup, train.demonstrator]"
+        )
 
 
 def run_graph(

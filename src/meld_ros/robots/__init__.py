@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from meld_core.config import Config, ConfigError, did_you_mean
-from meld_core.hosting import BenchRobot
+from meld_core.host import BenchRobot
 
 if TYPE_CHECKING:
     from rclpy.node import Node

@@ -24,7 +24,7 @@ class MujocoRobot:
         self._realtime = config.robot.mode == "realtime"
         self._lock = threading.RLock()
         self._stopping = threading.Event()
-        self._ready = False
+        self._ready = self._has_task = False
         self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
 
     def _run(self) -> None:
@@ -43,11 +43,24 @@ class MujocoRobot:
         """Put the box where the task wants it."""
         with self._lock:
             self._sim.set_task(task)
+            self._has_task = True
 
     def reset(self) -> None:
         """Arm to its start pose."""
         with self._lock:
             self._sim.reset()
+            self._ready = True
+
+    def begin_here(self, episode: bool) -> None:
+        """Go on with the arm where a person left it."""
+        with self._lock:
+            self._sim.begin_here(episode)
+            self._ready = True
+
+    def park(self) -> None:
+        """Arm to its rest pose."""
+        with self._lock:
+            self._sim.park()
             self._ready = True
 
     def observe(self) -> RobotState:
@@ -75,7 +88,7 @@ class MujocoRobot:
     def look(self) -> tuple[RobotState, dict[str, Frame], dict[str, float]]:
         """State, pictures and the simulator's knowledge at one and the same stamp."""
         with self._lock:
-            return self._sim.observe(), self._sim.views(), self._sim.truth()
+            return self._sim.observe(), self._sim.views(), self._sim.truth() if self._has_task else {}
 
     def close(self, park: bool = True) -> None:
         """Stop the physics and free the model."""
