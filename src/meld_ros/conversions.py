@@ -104,7 +104,7 @@ TELEOP_LET_GO = Topic("teleop/let_go", Empty, _qos(10))
 RESET, STOP, CLEAR_STOP = "reset", "stop", "clear_stop"
 """Services of robot_node, std_srvs/Trigger."""
 START_RESET, RESET_DONE, HOME, PARK, NEXT_TASK = "start_reset", "reset_done", "home", "park", "next_task"
-"""A person's requests to robot_node: take the arm; give it back; send it to its start or rest pose; the task is set up."""
+"""A person's requests to robot_node: take the arm, give it back, send it to its start or rest pose, go on."""
 SERVICE = Trigger
 
 # In lockstep the robot says which parts a step has; these names are the topics'.
