@@ -119,5 +119,5 @@ class Agent:
         if self._belief is None:
             raise RuntimeError("no belief yet: observe before acting")
         noise = torch.zeros(1, ACTIONS) if greedy else torch.randn(1, ACTIONS, generator=self._noise)
-        action, _ = self._nets.actor.sample(self._belief, noise)
-        return action[0].numpy()
+        mean, log_std = self._nets.actor(self._belief)
+        return torch.tanh(mean + log_std.exp() * noise)[0].numpy()

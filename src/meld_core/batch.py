@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -42,9 +43,14 @@ def view_pixels(image: np.ndarray, config: Config) -> np.ndarray:
     image = np.concatenate([image[..., i * size : (i + 1) * size, :, :] for i in chosen], axis=-3)
     if shrink == 1:
         return image
-    blocks = image.reshape(*image.shape[:-3], image.shape[-3] // shrink, shrink, size // shrink, shrink, 3)
-    total = blocks.sum(axis=(-4, -2), dtype=np.uint32)
+    total = _sums(_sums(image.astype(np.uint16), shrink, -3), shrink, -2)
     return ((total + shrink * shrink // 2) // (shrink * shrink)).astype(np.uint8)
+
+
+def _sums(values: np.ndarray, count: int, axis: int) -> np.ndarray:
+    """Sums of `count` neighbours along an axis; slices are ten times as fast as a reduction over two short axes."""
+    values = np.moveaxis(values, axis, 0)
+    return np.moveaxis(functools.reduce(np.add, [values[i::count] for i in range(count)]), 0, axis)
 
 
 def model_image_size(config: Config) -> tuple[int, int]:

@@ -92,17 +92,40 @@ class KeypointEncoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(N, H, W, 3) uint8, the views stacked vertically → (N, features) float32."""
         count = len(image)
-        image = F.pad(image, (0, 0, 0, 0, 0, 0, 0, -count % _BLOCK if count > 1 else 0))
-        x = _CONTRAST * (image.permute(0, 3, 1, 2).float() / 255.0 - 0.5)
-        points = [
-            self._points(net, view) for net, view in zip(self.views, x.chunk(len(self.views), dim=2), strict=True)
-        ]
-        return F.silu(self.norm(self.linear(torch.cat(points, dim=-1))))[:count]
+        points = self._points_of_one(image) if count == 1 else self._points_of_many(image)
+        return F.silu(self.norm(self.linear(points)))[:count]
 
-    def _points(self, net: nn.Module, view: Tensor) -> Tensor:
-        """Expected position of each feature map of one view: (N, 2 K)."""
-        maps = net(view.contiguous(memory_format=torch.channels_last)).flatten(2)
-        return ((_SHARPNESS * maps).softmax(dim=-1) @ self.grid).flatten(1)
+    def _points_of_many(self, image: Tensor) -> Tensor:
+        """View by view, (N or more, views 2 K)."""
+        image = F.pad(image, (0, 0, 0, 0, 0, 0, 0, -len(image) % _BLOCK))
+        x = _pixels(image.permute(0, 3, 1, 2)).chunk(len(self.views), dim=2)
+        maps = [
+            net(view.contiguous(memory_format=torch.channels_last)) for net, view in zip(self.views, x, strict=True)
+        ]
+        return torch.cat([self._expected(of_view) for of_view in maps], dim=-1)
+
+    def _points_of_one(self, image: Tensor) -> Tensor:
+        """The same numbers for one picture, (1, views 2 K): all views in one convolution of groups, twice as fast."""
+        views = len(self.views)
+        stacked = image.unflatten(1, (views, -1)).permute(0, 1, 4, 2, 3).flatten(1, 2)  # (1, views 3, H, W)
+        x = _pixels(stacked.contiguous(memory_format=torch.channels_last))
+        for layers in zip(*self.views, strict=True):  # the same layer of every view
+            first = layers[0]
+            if isinstance(first, nn.Conv2d):
+                weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
+                x = F.conv2d(x, weight, bias, first.stride, first.padding, groups=views)
+            else:
+                x = first(x)
+        return self._expected(x)
+
+    def _expected(self, maps: Tensor) -> Tensor:
+        """Expected position on each feature map: (N, K, H/2, W/2) → (N, 2 K)."""
+        return ((_SHARPNESS * maps.flatten(2)).softmax(dim=-1) @ self.grid).flatten(1)
+
+
+def _pixels(image: Tensor) -> Tensor:
+    """uint8 → float32 in about [-2, 2]."""
+    return _CONTRAST * (image.float() / 255.0 - 0.5)
 
 
 class ImageDecoder(nn.Module):

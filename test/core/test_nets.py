@@ -136,3 +136,12 @@ def test_zero_noise_gives_the_mean_action() -> None:
     belief = torch.randn(2, 5)
     action, _ = actor.sample(belief, torch.zeros(2, 3))
     assert torch.equal(action, torch.tanh(actor(belief)[0]))
+
+
+def test_the_keypoint_encoder_sees_the_same_in_one_picture_as_in_many():
+    """A single picture takes a way of its own (all views in one convolution of groups)."""
+    torch.manual_seed(0)
+    encoder = KeypointEncoder((32, 16), 2, 4, 3, 8)
+    images = torch.randint(0, 256, (3, 32, 16, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.cat([encoder(image[None]) for image in images]), encoder(images))
