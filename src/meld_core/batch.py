@@ -44,7 +44,7 @@ def view_pixels(image: np.ndarray, config: Config) -> np.ndarray:
     if shrink == 1:
         return image
     total = _sums(_sums(image.astype(np.uint16), shrink, -3), shrink, -2)
-    return ((total + shrink * shrink // 2) // (shrink * shrink)).astype(np.uint8)
+    return ((total + shrink * shrink // 2) // (shrink * shrink)).astype(np.uint8, order="C")
 
 
 def _sums(values: np.ndarray, count: int, axis: int) -> np.ndarray:
