@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "demo": (given_as.Demo, "demo:run_demo"),
     "study": (given_as.Study, "study:run_study"),
     "launch": (given_as.Launch, "dispatch:launch"),
+    "doctor": (given_as.Doctor, "doctor:run_doctor"),
     "data": (given_as.Data, "dispatch:verify"),
     "reward": (Reward, "reward:reward"),
     "camera": (Camera, "reward:camera"),

@@ -52,6 +52,7 @@ class NodeSpec:
     orphan_signal: signal.Signals = signal.SIGKILL
     """What it gets when the supervisor itself is killed."""
     remappings: tuple[tuple[str, str], ...] = ()
+    """Only beside a simulation, which publishes pictures of its own."""
     restarts: int = 0
     """How often in a run it is started again after it died. For nodes that handle data only: whoever commands or
     carries out motion is started by a person."""
@@ -155,14 +156,15 @@ def _render_node(spec: NodeSpec, mode: str, config: Config, options: Options, pa
     path.write_text(json.dumps({"/**": {"ros__parameters": parameters}}, indent=1) + "\n", encoding="utf-8")
     arguments = ("--log-level", options.log_level)
     names = (("__node", spec.name), *((("__ns", _absolute(options.namespace)),) if options.namespace else ()))
-    remaps = [part for old, new in (*names, *spec.remappings) for part in ("-r", f"{old}:={new}")]
+    remappings = spec.remappings if config.robot.kind == "mujoco" else ()
+    remaps = [part for old, new in (*names, *remappings) for part in ("-r", f"{old}:={new}")]
     return Process(
         name=spec.name,
         executable=spec.executable,
         namespace=_absolute(options.namespace) if options.namespace else "",
         parameter_file=path,
         ros_arguments=arguments,
-        remappings=spec.remappings,
+        remappings=remappings,
         environment=_threads(spec, config) | dict(spec.environment),
         ends_graph=spec.ends_graph,
         stop_rank=spec.stop_rank,

@@ -8,7 +8,8 @@ Where each behaviour comes from (ros-controls/ros2_controllers, joint_trajectory
 - names that are not the controller's joints, times that do not rise, no points: refused, the arm goes on as before.
 joint_state_broadcaster: `joint_states` sensor_msgs/JointState of all joints, in an order of its own.
 Faults are set by the parameter `fault`: silence | jump:VALUE | late:SECONDS | frozen | dead:JOINT.
-Besides the contract it publishes `stand_in/joints` (the true joints, always) and pictures of its bench.
+Besides the contract it publishes `stand_in/joints` (the true joints, always) and pictures of its bench. Parameters
+`names` (what it calls the joints) and `best_effort` (the detector's view) make it another driver than the expected one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
@@ -68,6 +69,8 @@ class TrajectoryController(Node):
         size = int(self.declare_parameter("image_size", 32).value)
         every = int(self.declare_parameter("image_every", 5).value)
         start = tuple(self.declare_parameter("start", list(SLEEP)).value)
+        self._called = list(self.declare_parameter("names", list(ARM)).value)
+        lossy = bool(self.declare_parameter("best_effort", False).value)
         self.declare_parameter("fault", "")
         self.add_on_set_parameters_callback(self._on_parameters)
         self._bench, self._size, self._every, self._count = Bench(start), size, every, 0
@@ -77,7 +80,8 @@ class TrajectoryController(Node):
         self._states = self.create_publisher(JointState, "driver/joint_states", 10)
         self._truth = self.create_publisher(JointState, "stand_in/joints", 10)
         self._image = self.create_publisher(Image, "image", 5)
-        self._detector = self.create_publisher(Image, "detector_image", 5)
+        seen = qos_profile_sensor_data if lossy else 5
+        self._detector = self.create_publisher(Image, "detector_image", seen)
         self.create_subscription(JointTrajectory, "driver/arm_controller/joint_trajectory", self._on_trajectory, 10)
         self.create_subscription(String, "task", lambda msg: self._bench.set_task(msg.data), latched)
         self.create_timer(1.0 / RATE, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -126,7 +130,9 @@ class TrajectoryController(Node):
         stamp = rclpy.time.Time(nanoseconds=now).to_msg()
         if kind != "frozen":
             self._frozen = stamp
-        self._states.publish(self._joint_state(joints, self._frozen))
+        told = self._joint_state(joints, self._frozen)
+        told.name = [self._called[ARM.index(name)] if name in ARM else name for name in told.name]
+        self._states.publish(told)
 
     def _joint_state(self, joints: np.ndarray, stamp: Any) -> JointState:
         names = [*ARM, *FINGERS]

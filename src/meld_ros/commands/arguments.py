@@ -140,6 +140,30 @@ class Launch:
     """Only list the arguments."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Say what is wrong with settings, machine and running graph, and what would do; exit code 1 where anything is."""
+
+    run: str = ""
+    """Folder (or name) of a run: its settings, its nodes. Empty: the only run whose graph is running here."""
+    robot: str = "mujoco"
+    """Robot: a file in config/robots."""
+    task: str = "insertion"
+    """Family of tasks: a file in config/tasks."""
+    config: str = ""
+    """Settings: a file in config/ by name, or any YAML file by path."""
+    set: Overrides = dataclasses.field(default_factory=list)
+    """Single settings, group.name=value."""
+    mode: Literal["", "train", "eval", "robot"] = ""
+    """Graph whose nodes must be there. Empty: the one that the running nodes make."""
+    namespace: str = ""
+    """Namespace of the nodes. Empty: that of the run's nodes."""
+    patience: float = 8.0
+    """How long to listen at most [s]; a healthy graph is done earlier."""
+    json: bool = False
+    """Print findings and facts as one JSON object."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Data:
     """Look after what a run has stored."""
