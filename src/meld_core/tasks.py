@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -152,6 +152,7 @@ class InsertionTasks:
     def split_hash(self) -> str:
         """sha256 of the config and the cells of each split."""
         settings = dataclasses.asdict(self._config)
+        del settings["taught"]  # another family's
         if not self._config.switch_probability:  # these tasks are those of a family that cannot switch at all
             del settings["switch_probability"]
         text = json.dumps([settings, self._cells, _CELL, _CELL_MARGIN], sort_keys=True)
@@ -188,7 +189,13 @@ def seated(tool_position: np.ndarray, task: Task, port: int, config: TaskConfig)
     return in_port(tool_position, task, port, config, config.depth)
 
 
-TASKS: dict[str, type[InsertionTasks]] = {"insertion": InsertionTasks}
+def _taught(config: TaskConfig) -> TaskFamily:
+    from meld_core.taught_tasks import TaughtTasks
+
+    return TaughtTasks(config)
+
+
+TASKS: dict[str, Callable[[TaskConfig], TaskFamily]] = {"insertion": InsertionTasks, "ethernet": _taught}
 
 
 def make_tasks(config: TaskConfig) -> TaskFamily:

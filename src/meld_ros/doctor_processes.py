@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,16 @@ def _process(folder: Path) -> ProcessSeen | None:
         domain=int(environment.get("ROS_DOMAIN_ID") or 0),
         rmw=environment.get("RMW_IMPLEMENTATION", ""),
         discovery=discovery or ("LOCALHOST" if environment.get("ROS_LOCALHOST_ONLY") == "1" else ""),
+        mode=_mode_in(Path(parameters)) if parameters else "",
     )
+
+
+def _mode_in(path: Path) -> str:
+    """Parameter `mode` of a file as graph.py writes it."""
+    try:
+        return str(json.loads(path.read_text())["/**"]["ros__parameters"].get("mode", ""))
+    except (OSError, ValueError, KeyError, TypeError):  # gone meanwhile, or written by somebody else
+        return ""
 
 
 def _node_of(words: list[str]) -> str | None:

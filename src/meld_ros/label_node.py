@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import sys
-import termios
 import threading
-import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,10 +17,9 @@ from std_msgs.msg import String
 
 from meld_core.detectors.labels import LabelError, Labels, make_labels
 from meld_ros.conversions import LABEL, SENSOR_QOS, image_from_msg, subscription
+from meld_ros.keys import pressed_keys
 
 KEYS = {"s": True, "f": False}
-_QUIT = ("q", "\x03", "\x04")
-_POLL = 0.1
 
 
 class LabelNode(Node):
@@ -83,7 +79,7 @@ def label_live(topic: str, condition: str) -> Labels:
     thread.start()
     print(f"labelling {topic}: s success, f failure, q quit", file=sys.stderr)
     try:
-        for key in _keys():
+        for key in pressed_keys():
             if key in KEYS:
                 node.label(KEYS[key])
         return node.labels(condition)
@@ -92,28 +88,3 @@ def label_live(topic: str, condition: str) -> Labels:
         thread.join(timeout=2.0)
         node.destroy_node()
         rclpy.shutdown()
-
-
-def _keys() -> Iterator[str]:
-    """Keys as they are pressed, on a terminal without Enter; ends with q, Ctrl+C or the end of the input."""
-    with _raw_terminal():
-        while True:
-            if not select.select([sys.stdin], [], [], _POLL)[0]:
-                continue
-            key = sys.stdin.read(1)
-            if not key or key in _QUIT:
-                return
-            yield key
-
-
-@contextlib.contextmanager
-def _raw_terminal() -> Iterator[None]:
-    if not sys.stdin.isatty():
-        yield
-        return
-    before = termios.tcgetattr(sys.stdin)
-    tty.setcbreak(sys.stdin)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

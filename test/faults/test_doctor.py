@@ -69,6 +69,8 @@ class Bench:
         """Nodes of a graph with the parameters of the config, but for `different`; waits for heartbeats."""
         options = Options(folder=self.path)
         listener = Listener(self.ros)
+        self.ros.folder = self.path / "parameters"  # as graph.py writes them
+        self.ros.folder.mkdir(exist_ok=True)
         for spec in GRAPHS[mode]:
             if spec.name in names or (not names and (spec.name != "camera" or self.config.camera.device)):
                 parameters = parameters_of(spec, mode, self.config, options) | different.get(spec.name, {})
@@ -196,7 +198,7 @@ def stopped_camera(bench: Bench) -> dict[str, Any]:
     driver = bench.camera("bench/image")
     bench.graph()
     driver.send_signal(signal.SIGSTOP)
-    Listener(bench.ros).hears("camera: ", "stale_after")
+    Listener(bench.ros).hears("camera: ", "no new picture")
     return bench.doctor()
 
 

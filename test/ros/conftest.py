@@ -66,13 +66,16 @@ class Ros:
         self._apart.append((context, background, node))
         return node
 
-    def start(self, module: str, parameters: dict[str, Any] | None = None, name: str = "") -> Process:
+    def start(
+        self, module: str, parameters: dict[str, Any] | None = None, name: str = "", namespace: str = ""
+    ) -> Process:
         """A node (or a script) as a process of its own; its output is piped."""
         path = self.folder / f"{name or Path(module).stem}-{len(self._processes)}.yaml"
         path.write_text(json.dumps({"/**": {"ros__parameters": parameters or {}}}), encoding="utf-8")
         what = [module] if module.endswith(".py") else ["-m", module]
+        remaps = ["-r", f"__ns:={namespace}"] if namespace else []
         process = subprocess.Popen(
-            [sys.executable, *what, "--ros-args", "--params-file", str(path)],
+            [sys.executable, *what, "--ros-args", *remaps, "--params-file", str(path)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -8,8 +8,10 @@ Where each behaviour comes from (ros-controls/ros2_controllers, joint_trajectory
 - names that are not the controller's joints, times that do not rise, no points: refused, the arm goes on as before.
 joint_state_broadcaster: `joint_states` sensor_msgs/JointState of all joints, in an order of its own.
 Faults are set by the parameter `fault`: silence | jump:VALUE | late:SECONDS | frozen | dead:JOINT.
-Besides the contract it publishes `stand_in/joints` (the true joints, always) and pictures of its bench. Parameters
-`names` (what it calls the joints) and `best_effort` (the detector's view) make it another driver than the expected one.
+Besides the contract it publishes `stand_in/joints` (the true joints, always) and pictures of its bench.
+By parameters it is another driver than the expected one: `names` (what it calls the joints), `best_effort` (the
+detector's view), `cameras` (its three views on `bench/external`, `bench/wrist`, `bench/detector`, as camera drivers
+would publish them).
 """
 
 from __future__ import annotations
@@ -70,6 +72,7 @@ class TrajectoryController(Node):
         every = int(self.declare_parameter("image_every", 5).value)
         start = tuple(self.declare_parameter("start", list(SLEEP)).value)
         self._called = list(self.declare_parameter("names", list(ARM)).value)
+        self._cameras = bool(self.declare_parameter("cameras", False).value)
         lossy = bool(self.declare_parameter("best_effort", False).value)
         self.declare_parameter("fault", "")
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -79,6 +82,7 @@ class TrajectoryController(Node):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._states = self.create_publisher(JointState, "driver/joint_states", 10)
         self._truth = self.create_publisher(JointState, "stand_in/joints", 10)
+        self._views = [self.create_publisher(Image, f"bench/{view}", 5) for view in ("external", "wrist", "detector")]
         self._image = self.create_publisher(Image, "image", 5)
         seen = qos_profile_sensor_data if lossy else 5
         self._detector = self.create_publisher(Image, "detector_image", seen)
@@ -115,8 +119,17 @@ class TrajectoryController(Node):
         self._tell(stamp.nanoseconds)
         self._count += 1
         if self._count % self._every == 0:
-            self._image.publish(_image(self._bench.policy_view(self._size), stamp.to_msg()))
-            self._detector.publish(_image(self._bench.detector_view(self._size), stamp.to_msg()))
+            self._show(stamp.to_msg())
+
+    def _show(self, stamp: Any) -> None:
+        """The policy's view and the detector's; or what three cameras see, each on a topic of its own."""
+        view, detector = self._bench.policy_view(self._size), self._bench.detector_view(self._size)
+        if self._cameras:
+            for publisher, pixels in zip(self._views, (view[: self._size], view[self._size :], detector), strict=True):
+                publisher.publish(_image(pixels, stamp))
+        else:
+            self._image.publish(_image(view, stamp))
+            self._detector.publish(_image(detector, stamp))
 
     def _tell(self, now: int) -> None:
         kind, _, value = self._fault.partition(":")

@@ -106,6 +106,8 @@ class ProcessSeen:
     rmw: str
     discovery: str
     """Discovery range; empty for ROS's own default."""
+    mode: str = ""
+    """policy: what it was started for, train or eval."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ class TaskConfig(Section):
     """The family of tasks: a box with identical ports of which one is live."""
 
     name: str = setting("insertion", "Entry of meld_core.tasks.TASKS.")
+    taught: str = setting("", "ethernet: file of taught ports, written by `meld task teach`.")
     episodes: int = setting(2, "Episodes per trial, K.", low=1, high=16)
     switch_probability: float = setting(
         0.0, "Before each later episode the live port moves to another one this likely.", low=0.0, high=1.0

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _LOOK = 0.25
 """While listening, what was heard is looked at this often [s]."""
-_OUTSIDE_CONFIG = ("run_folder", "mode", "weights")
-"""Parameters that do not come from the settings."""
+_OUTSIDE_CONFIG = ("run_folder", "weights")
+"""Parameters that may differ from what is known here."""
 
 
 def run_doctor(command: Doctor, line: str) -> int:
@@ -40,6 +40,10 @@ def run_doctor(command: Doctor, line: str) -> int:
         seen, folder = _begin(command)
         if seen.config is not None and has_ros() and not seen.machine.ros:
             seen = _listen(seen, seen.config, folder, command.patience, status)
+            if not command.mode and not seen.processes:  # a graph on another computer tells by itself what it is
+                told = str(seen.parameters.get("policy", {}).get("mode", ""))
+                seen = dataclasses.replace(seen, mode=_mode(set(seen.statuses) - {"camera"}, told))
+                seen = dataclasses.replace(seen, expected=_expected(seen, seen.config, folder))
     findings = examine(seen)
     if command.json:
         print(json.dumps({"healthy": not findings, "findings": [f.to_json() for f in findings], "facts": facts(seen)}))
@@ -54,7 +58,8 @@ def _begin(command: Doctor) -> tuple[Snapshot, RunFolder | None]:
     folder = _folder(command, processes)
     config, problem = _config(command, folder)
     ours = tuple(p for p in processes if folder is not None and p.run and Path(p.run) == folder.path.resolve())
-    mode = command.mode or _mode(ours)
+    told = next((process.mode for process in ours if process.mode), "")
+    mode = command.mode or _mode({process.node for process in ours}, told)
     machine = look_at_machine(config, folder.path if folder else None, mode, command.patience)
     namespace = command.namespace or next((process.namespace for process in ours), "/")
     return Snapshot(
@@ -95,9 +100,10 @@ def _domain(processes: tuple[ProcessSeen, ...]) -> int:
     return int(own) if own else next((process.domain for process in processes), 0)
 
 
-def _mode(processes: tuple[ProcessSeen, ...]) -> str:
-    """The smallest graph that has all nodes that run."""
-    nodes = {process.node for process in processes}
+def _mode(nodes: set[str], told: str) -> str:
+    """The graph that a policy was started for, else the smallest one that has all nodes that run."""
+    if told:
+        return told
     fits = [mode for mode, specs in GRAPHS.items() if nodes <= {spec.name for spec in specs}]
     return min(fits, key=lambda mode: len(GRAPHS[mode]), default="train") if nodes else "train"
 
