@@ -247,7 +247,7 @@ def swapped_cameras(bench: Bench) -> dict[str, Any]:
 
 
 def wrong_image_size(bench: Bench) -> dict[str, Any]:
-    bench.settle("ros2_control", QUIET)
+    bench.settle("ros2_control", QUIET, "reward.region=[0, 0, 16, 16]")
     bench.stand_in(image_size=16)
     bench.graph()
     return bench.doctor()

@@ -81,7 +81,7 @@ def test_arguments_have_descriptions_and_choices(mode: str) -> None:
     assert set(declared) == wanted | ({"weights"} if mode == "eval" else set())
     assert all(argument.description.endswith(".") for argument in declared.values())
     assert declared["robot"].choices == ["mujoco", "ros2_control", "widowx"]
-    assert declared["task"].choices == ["insertion", "switching"]
+    assert declared["task"].choices == ["ethernet", "insertion", "switching"]
 
 
 @pytest.mark.parametrize("mode", MODES)

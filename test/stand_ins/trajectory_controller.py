@@ -141,7 +141,7 @@ class TrajectoryController(Node):
         if kind == "late":
             now -= round(float(value) * 1e9)
         stamp = rclpy.time.Time(nanoseconds=now).to_msg()
-        if kind != "frozen":
+        if kind != "frozen" or self._frozen is None:
             self._frozen = stamp
         told = self._joint_state(joints, self._frozen)
         told.name = [self._called[ARM.index(name)] if name in ARM else name for name in told.name]

@@ -38,12 +38,11 @@ def run_doctor(command: Doctor, line: str) -> int:
     """Examine, show; 0 where nothing was found, else 1."""
     with Console(stderr=True).status("looking at settings and machine") as status:
         seen, folder = _begin(command)
-        if seen.config is not None and has_ros() and not seen.machine.ros:
-            seen = _listen(seen, seen.config, folder, command.patience, status)
-            if not command.mode and not seen.processes:  # a graph on another computer tells by itself what it is
-                told = str(seen.parameters.get("policy", {}).get("mode", ""))
-                seen = dataclasses.replace(seen, mode=_mode(set(seen.statuses) - {"camera"}, told))
-                seen = dataclasses.replace(seen, expected=_expected(seen, seen.config, folder))
+        config = seen.config
+        if config is not None and has_ros() and not seen.machine.ros:
+            seen = _listen(seen, config, folder, command.patience, status)
+            if not command.mode and not seen.processes:
+                seen = _of_the_graph_heard(seen, config, folder)
     findings = examine(seen)
     if command.json:
         print(json.dumps({"healthy": not findings, "findings": [f.to_json() for f in findings], "facts": facts(seen)}))
@@ -136,6 +135,13 @@ def _listen(seen: Snapshot, config: Config, folder: RunFolder | None, patience: 
             heard = f"{len(seen.statuses)} of {len(seen.expected)} nodes heard"
             status.update(f"listening in ROS domain {seen.domain}, namespace {seen.namespace}: {heard}")
     return seen
+
+
+def _of_the_graph_heard(seen: Snapshot, config: Config, folder: RunFolder | None) -> Snapshot:
+    """A graph on another computer tells by itself what it is."""
+    told = str(seen.parameters.get("policy", {}).get("mode", ""))
+    seen = dataclasses.replace(seen, mode=_mode(set(seen.statuses), told))
+    return dataclasses.replace(seen, expected=_expected(seen, config, folder))
 
 
 def facts(seen: Snapshot) -> dict[str, str]:
