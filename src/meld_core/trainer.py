@@ -56,7 +56,7 @@ class Trainer:
         self._room = DiskRoom(folder.path, dataclasses.replace(config.storage, reserve=0.0))
         self.remarks: list[str] = []
         """What a person should know: roll-backs and refusals, one sentence each."""
-        self._notes = {"trouble": "", "person": ""}
+        self._notes = {"trouble": "", "link": "", "person": ""}
         self._resume()
         for index in range(self.next_trial):
             self._watch(index)
@@ -104,15 +104,15 @@ class Trainer:
         return sentence
 
     def tell(self, sentence: str, about: str = "trouble") -> None:
-        """Show a sentence with the progress of the run, until another one comes; "" ends it.
+        """Show a sentence with the progress of the run, until another one about the same comes; "" ends it.
 
         Args:
             sentence: What a person should know.
-            about: `trouble`, which is shown first, or `person`: whom the run waits for.
+            about: `trouble`, which is shown first, `link`: who is not heard, or `person`: whom the run waits for.
         """
         if sentence != self._notes[about]:
             self._notes[about] = sentence
-            self._metrics.write("status", note=self._notes["trouble"] or self._notes["person"])
+            self._metrics.write("status", note=next(filter(None, self._notes.values()), ""))
             if sentence and about == "trouble":
                 _LOG.error(sentence)
 

@@ -14,8 +14,9 @@ from meld_core.cameras.identity import identifier, read_picture
 from meld_core.cameras.watch import CameraWatch, Identify
 from meld_core.config import CameraConfig
 from meld_core.types import Frame
-from meld_ros.conversions import SENSOR_QOS, stamp_of
+from meld_ros.conversions import stamp_of
 from meld_ros.images import pixels_of, pixels_of_compressed
+from meld_ros.qos import SENSOR_QOS
 
 TOPIC = "topic:"
 _COMPRESSED = "/compressed"

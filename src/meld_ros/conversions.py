@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
@@ -27,41 +26,10 @@ from std_srvs.srv import Trigger
 
 from meld_core.types import Frame, Reward
 from meld_ros.images import array_to_image, pixels_of
+from meld_ros.qos import ACK_QOS, BULK_QOS, LATCHED_BULK_QOS, LATCHED_QOS, STEP_QOS, keep
 
 BASE_FRAME = "base_link"
 NANOSECONDS = 1_000_000_000
-
-
-def _qos(depth: int, *, latched: bool = False, best_effort: bool = False) -> QoSProfile:
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=depth,
-        reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-    )
-
-
-STEP_QOS = _qos(10)
-"""Lockstep: nothing is lost on purpose."""
-SENSOR_QOS = _qos(5, best_effort=True)
-"""Subscriptions in realtime: an old picture is worth nothing, and drivers publish best effort."""
-LATCHED_QOS = _qos(1, latched=True)
-BULK_QOS = _qos(300)
-"""Depth holds a message of 240 MB in pieces of 1 MB."""
-LATCHED_BULK_QOS = _qos(300, latched=True)
-
-
-def action_qos(lease: float) -> QoSProfile:
-    """Commands, with the liveliness lease [s] of whoever sends them."""
-    qos = _qos(10)
-    qos.liveliness = LivelinessPolicy.AUTOMATIC
-    qos.liveliness_lease_duration = Duration(nanoseconds=round(lease * NANOSECONDS))
-    return qos
-
-
-def weights_qos(pieces: int) -> QoSProfile:
-    """Latched, for messages of that many pieces: the newest five, or two where they are large."""
-    return _qos(5 if pieces == 1 else 2 * pieces, latched=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +48,7 @@ IMAGE = Topic("image", Image, STEP_QOS)
 DETECTOR_IMAGE = Topic("detector_image", Image, STEP_QOS)
 CAMERA_INFO = Topic("camera_info", CameraInfo, STEP_QOS)
 """Published under the name of each calibrated camera."""
-LABEL = Topic("label", String, _qos(10))
+LABEL = Topic("label", String, keep(10))
 """A person's word on what the detector sees now: `success` or `failure`."""
 TRUTH = Topic("truth", JointState, STEP_QOS)
 RECORDED = TRUTH
@@ -91,15 +59,15 @@ EXECUTED_ACTION = Topic("executed_action", TwistStamped, STEP_QOS)
 TASK = Topic("task", String, LATCHED_QOS)
 GATE_STATE = Topic("gate_state", String, LATCHED_QOS)
 TRIALS = Topic("trials", UInt8MultiArray, BULK_QOS)
-TRIALS_ACK = Topic("trials/ack", String, _qos(100, latched=True))
-TRIAL_EVENTS = Topic("trial_events", String, _qos(100, latched=True))
-WEIGHTS = Topic("weights", UInt8MultiArray, BULK_QOS)
-DIAGNOSTICS = Topic("/diagnostics", DiagnosticArray, _qos(10))
-STOP_BUTTON = Topic("stop_button", Bool, _qos(1))
+TRIALS_ACK = Topic("trials/ack", String, ACK_QOS)
+TRIAL_EVENTS = Topic("trial_events", String, keep(100, latched=True))
+WEIGHTS = Topic("weights", UInt8MultiArray, LATCHED_BULK_QOS)
+DIAGNOSTICS = Topic("/diagnostics", DiagnosticArray, keep(10))
+STOP_BUTTON = Topic("stop_button", Bool, keep(1))
 """True: pressed. A button that is required (`gate.button_timeout`) says so again and again."""
 TELEOP_ACTION = Topic("teleop/action", TwistStamped, STEP_QOS)
 """As `action`, by a person's client, in TELEOP only. The same stamp again is a sign of life."""
-TELEOP_LET_GO = Topic("teleop/let_go", Empty, _qos(10))
+TELEOP_LET_GO = Topic("teleop/let_go", Empty, keep(10))
 """A person's client commands no more, for now."""
 RESET, STOP, CLEAR_STOP = "reset", "stop", "clear_stop"
 """Services of robot_node, std_srvs/Trigger."""
@@ -125,6 +93,15 @@ def subscription(
 ) -> Subscription[Any]:
     """A subscription of a topic; latched topics need the latched QoS that is theirs on both sides."""
     return node.create_subscription(topic.type, topic.name, callback, qos or topic.qos, event_callbacks=events)
+
+
+def on_alive(heard: Callable[[int], object]) -> SubscriptionEventCallbacks:
+    """Events of a subscription whose topic has a lease: calls `heard` with the number of publishers that are alive."""
+
+    def on_change(info: Any) -> None:
+        heard(info.alive_count)
+
+    return SubscriptionEventCallbacks(liveliness=on_change)
 
 
 def set_stamp(header: Any, stamp: int) -> None:

@@ -25,6 +25,7 @@ from meld_core.config import Config
 from meld_core.doctor.snapshot import Endpoint, Heard, Joints, Picture, StatusSeen, TopicSeen
 from meld_ros import conversions as ros
 from meld_ros.images import pixels_of
+from meld_ros.qos import SENSOR_QOS
 
 _NAME = "doctor"
 _LEVELS = {0: "ok", 1: "warn", 2: "error", 3: "error"}
@@ -61,7 +62,7 @@ class Probe(Node):
         self._listen("driver.joint_states", JointState, config.driver.joint_states, _joints)
         self._listen("reward", JointState, ros.REWARD.name, ros.scalars_from_msg)
         self._names["/clock"] = "/clock"
-        self.create_subscription(Clock, "/clock", self._on_clock, ros.SENSOR_QOS)
+        self.create_subscription(Clock, "/clock", self._on_clock, SENSOR_QOS)
         ros.subscription(self, ros.GATE_STATE, self._on_gate)
         ros.subscription(self, ros.DIAGNOSTICS, self._on_diagnostics)
 
@@ -74,7 +75,7 @@ class Probe(Node):
             stamp = ros.stamp_of(msg.header)
             self._keep(key, stamp, decode(msg))
 
-        self.create_subscription(kind, topic, on_message, ros.SENSOR_QOS)
+        self.create_subscription(kind, topic, on_message, SENSOR_QOS)
 
     def _keep(self, key: str, stamp: int, value: Any) -> None:
         heard = self._heard.setdefault(key, [])

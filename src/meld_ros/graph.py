@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from meld_core.config import Config, ConfigError, did_you_mean, flatten, to_mapping
+from meld_ros.network import network_environment
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
@@ -58,6 +59,8 @@ class NodeSpec:
     carries out motion is started by a person."""
     only_with: str = ""
     """It takes part only where this setting is not empty."""
+    machine: str = "arm"
+    """Where it runs when arm and trainer are two machines."""
 
     @property
     def executable(self) -> str:
@@ -84,6 +87,7 @@ TRAINER = NodeSpec(
     stop_timeout=30.0,
     environment=_KEEP_PAGES,
     restarts=_RESTARTS,
+    machine="trainer",
 )
 CAMERA = NodeSpec(
     name="camera",
@@ -111,6 +115,10 @@ class Options:
     log_level: str = "info"
     weights: str = ""
     """Weights to evaluate; empty: the newest of the run."""
+    machine: str = "all"
+    """Which half of the graph runs here: one of network.MACHINES."""
+    peer: str = ""
+    """Address of the other machine."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,7 +154,8 @@ def render(mode: str, config: Config, options: Options) -> list[Process]:
     folder = options.folder / "parameters"
     folder.mkdir(parents=True, exist_ok=True)
     settings = flatten(to_mapping(config))
-    specs = [spec for spec in GRAPHS[mode] if not spec.only_with or settings[spec.only_with]]
+    here = [spec for spec in GRAPHS[mode] if options.machine in ("all", spec.machine)]
+    specs = [spec for spec in here if not spec.only_with or settings[spec.only_with]]
     return [_render_node(spec, mode, config, options, folder / f"{spec.name}.yaml") for spec in specs]
 
 
@@ -165,7 +174,7 @@ def _render_node(spec: NodeSpec, mode: str, config: Config, options: Options, pa
         parameter_file=path,
         ros_arguments=arguments,
         remappings=remappings,
-        environment=_threads(spec, config) | dict(spec.environment),
+        environment=_threads(spec, config) | dict(spec.environment) | network_environment(options.peer),
         ends_graph=spec.ends_graph,
         stop_rank=spec.stop_rank,
         stop_timeout=spec.stop_timeout,
@@ -209,7 +218,5 @@ def environment(folder: Path, domain: int | None) -> dict[str, str]:
         domain: ROS domain to use, None where the person set one.
     """
     defaults = {"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp", "RCUTILS_COLORIZED_OUTPUT": "0"}
-    local = {"ROS_LOCALHOST_ONLY": "1"} if os.environ.get("ROS_DISTRO") == "humble" else {}
-    defaults |= local or {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     fixed = {"ROS_LOG_DIR": str(folder / "logs" / "ros"), "PYTHONUNBUFFERED": "1"}
     return defaults | dict(os.environ) | fixed | ({} if domain is None else {"ROS_DOMAIN_ID": str(domain)})

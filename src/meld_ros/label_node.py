@@ -16,8 +16,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from meld_core.detectors.labels import LabelError, Labels, make_labels
-from meld_ros.conversions import LABEL, SENSOR_QOS, image_from_msg, subscription
+from meld_ros.conversions import LABEL, image_from_msg, subscription
 from meld_ros.keys import pressed_keys
+from meld_ros.qos import SENSOR_QOS
 
 KEYS = {"s": True, "f": False}
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from meld_core.config import Config, ConfigError, did_you_mean
 from meld_core.storage.run_folder import RunFolder, run_folder
 from meld_ros.graph import LOG_LEVELS, Options, Process, render
+from meld_ros.network import MACHINES, check_machine
 from meld_ros.share import config_names, overridden, resolve_config, share_dir
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ ARGUMENTS = (
     ),
     Argument("run", "", "Name of the run: its folder is made under ./runs, or gone on with. Empty: a new name."),
     Argument("weights", "", "Weights file to evaluate; empty: the newest of the run.", modes=("eval",)),
+    Argument(
+        "machine",
+        "all",
+        "Nodes that run here: all, or on two machines those at the arm, and the trainer.",
+        lambda: MACHINES,
+        modes=("train",),
+    ),
+    Argument("peer", "", "Address of the other machine; empty: only this machine is heard.", modes=("train",)),
     Argument("namespace", "", "Namespace of every node and topic: one per robot."),
     Argument("use_sim_time", "false", "Whether the nodes take their time from /clock.", lambda: ("false", "true")),
     Argument("rviz", "false", "Whether to open RViz, where it is installed.", lambda: ("false", "true")),
@@ -94,6 +103,7 @@ def prepare(mode: str, values: Mapping[str, str]) -> tuple[Config, RunFolder, li
     Raises:
         ConfigError, RunError, StorageError: on what a person can mend.
     """
+    check_machine(values.get("machine", "all"))
     folder = run_folder(values["run"] or new_run_name(mode))
     folder = RunFolder(folder.path.resolve())
     changes = [f"robot.reset={values['reset']}"] if values["reset"] else []
@@ -108,6 +118,8 @@ def prepare(mode: str, values: Mapping[str, str]) -> tuple[Config, RunFolder, li
         use_sim_time=values["use_sim_time"] == "true",
         log_level=values["log_level"],
         weights=str(Path(values["weights"]).resolve()) if values.get("weights") else "",
+        machine=values.get("machine", "all"),
+        peer=values.get("peer", ""),
     )
     return config, folder, render(mode, config, options)
 

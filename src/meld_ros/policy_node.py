@@ -21,17 +21,20 @@ from meld_core.announce import Announcement, GateReport
 from meld_core.collector import Collector
 from meld_core.config import Config, ConfigError, Section, setting
 from meld_core.link import Phase
+from meld_core.link_state import LinkState
 from meld_core.schedule import Schedule, TrialPlan, held_out_plans
 from meld_core.storage.chunks import Assembler
 from meld_core.storage.disk_room import DiskRoom
 from meld_core.storage.run_folder import RunFolder
 from meld_core.storage.spool import Spool
+from meld_core.storage.trial_file import largest_trial
 from meld_core.trust.weights_gate import WeightsGate
 from meld_core.types import Trial
 from meld_core.weights import Weights, latest_weights, load_weights
 from meld_ros import conversions as ros
 from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from meld_ros.node_main import read_config, read_own, refuse_unknown, run_node
+from meld_ros.qos import SENSOR_QOS, action_qos
 from meld_ros.trial_sender import TrialSender
 
 _POLL = 0.1
@@ -75,12 +78,14 @@ class PolicyNode(Node):
         self._gate = WeightsGate(config, self._folder.name)
         for sentence in self._spool.recover():
             self.get_logger().warning(sentence)
-        self._sender = TrialSender(self, self._spool, self._diagnostics) if self._training else None
+        largest = largest_trial(config)
+        self._sender = TrialSender(self, self._spool, self._diagnostics, largest) if self._training else None
         self._assembler = Assembler()
         self._early_weights: list[Weights] = []
         self._collector: Collector | None = None
         self._told = 0
-        self._next_trial, self._trained, self._acked = -1, False, False
+        self._next_trial, self._trained = -1, False
+        self._trainer_link = LinkState("trainer")
         self._publish_topics()
         self._subscribe()
         self.create_timer(_POLL, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -98,14 +103,14 @@ class PolicyNode(Node):
     def _publish_topics(self) -> None:
         gate = self._config.gate
         self._task = ros.publisher(self, ros.TASK)
-        self._action = ros.publisher(self, ros.ACTION, ros.action_qos(gate.policy_lease))
+        self._action = ros.publisher(self, ros.ACTION, action_qos(gate.policy_lease))
         self._events = ros.publisher(self, ros.TRIAL_EVENTS)
         self._reset: Any = self.create_client(ros.SERVICE, ros.RESET)
 
     def _subscribe(self) -> None:
         ros.subscription(self, ros.GATE_STATE, self._on_gate)
         realtime = self._config.robot.mode == "realtime"
-        qos = ros.SENSOR_QOS if realtime else None
+        qos = SENSOR_QOS if realtime else None
         ros.subscription(self, ros.JOINT_STATES, self._part(ros.JOINT_STATES.name, ros.joints_from_msg), qos)
         ros.subscription(self, ros.TOOL_POSE, self._part(ros.TOOL_POSE.name, ros.pose_from_msg), qos)
         ros.subscription(self, ros.IMAGE, self._part(ros.IMAGE.name, self._pixels), qos)
@@ -113,8 +118,8 @@ class PolicyNode(Node):
         ros.subscription(self, ros.RECORDED, self._part(ros.RECORDED.name, ros.scalars_from_msg), qos)
         ros.subscription(self, ros.EXECUTED_ACTION, self._on_executed)
         if self._training:
-            ros.subscription(self, ros.WEIGHTS, self._on_weights, ros.LATCHED_BULK_QOS)
-            ros.subscription(self, ros.TRIALS_ACK, self._on_ack)
+            ros.subscription(self, ros.WEIGHTS, self._on_weights)
+            ros.subscription(self, ros.TRIALS_ACK, self._on_ack, events=ros.on_alive(self._trainer_link.heard))
 
     def _start(self, plans: Callable[[int], TrialPlan | None], first: int) -> None:
         self._collector = Collector(
@@ -202,19 +207,16 @@ class PolicyNode(Node):
         if ack is None:
             return
         self._next_trial, self._trained = max(self._next_trial, ack.next_trial), ack.finished
-        self._acked = True
+        if self._collector is None:
+            self._start_where_the_trainer_is()
         self.finished = self._trained and self._collected()
 
     def _start_where_the_trainer_is(self) -> None:
-        """Begin once acknowledgements pause: a late joiner is first told old ones, which name trials long done."""
+        """Begin with the first acknowledgement: they are not latched, so it says what the trainer has now."""
         assert self._sender is not None
-        pause, self._acked = not self._acked, False
-        if self._next_trial < 0 or not pause:
-            return
         schedule = Schedule(self._config)
         first = max(self._next_trial, self._sender.first_unsent())
         self._start(lambda index: schedule.plan(index) if index < schedule.trials else None, first)
-        self.finished = self._trained and self._collected()
 
     def _collected(self) -> bool:
         return self._collector is not None and self._collector.phase is Phase.FINISHED
@@ -232,8 +234,6 @@ class PolicyNode(Node):
     def _on_timer(self) -> None:
         if self._sender is not None:
             self._sender.poll(time.monotonic())
-            if self._collector is None:
-                self._start_where_the_trainer_is()
         collector = self._collector
         if collector is None:
             self._diagnostics.state(WARN, "waiting for the trainer")
@@ -246,6 +246,8 @@ class PolicyNode(Node):
         self._diagnostics.values = self._values(collector)
         if collector.paused:
             self._diagnostics.state(ERROR, collector.paused)
+        elif lost := self._trainer_link.complaint:
+            self._diagnostics.state(WARN, f"{collector.phase.value}; {lost}: trials wait in the spool")
         else:
             self._diagnostics.state(OK, collector.phase.value)
         if not self._training and collector.phase is Phase.FINISHED:
@@ -264,7 +266,7 @@ class PolicyNode(Node):
             "dropped steps": collector.dropped,
             "steps without a reward": collector.unjudged,
             "last abort": collector.aborted[-1] if collector.aborted else "",
-        }
+        } | ({"trainer": self._trainer_link, "trials that wait": self._sender.waiting} if self._sender else {})
 
     def close(self) -> None:
         """Closed episodes are on disk already; the open one is dropped."""

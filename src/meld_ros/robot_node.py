@@ -21,6 +21,7 @@ from meld_core.robot import GateState, MotionGate
 from meld_ros import conversions as ros
 from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from meld_ros.node_main import read_config, refuse_unknown, run_node
+from meld_ros.qos import action_qos
 from meld_ros.robots import make_robot
 from meld_ros.stop_server import StopServer
 from meld_ros.teleop_side import TeleopSide
@@ -80,7 +81,7 @@ class RobotNode(Node):
     def _subscribe(self, lease: float) -> None:
         events = SubscriptionEventCallbacks(liveliness=self._on_liveliness)
         ros.subscription(self, ros.TASK, self._on_task)
-        ros.subscription(self, ros.ACTION, self._on_action, ros.action_qos(lease), events)
+        ros.subscription(self, ros.ACTION, self._on_action, action_qos(lease), events)
         self.create_service(ros.SERVICE, ros.RESET, self._on_reset)
         TeleopSide(self, self._host, self._on_teleop, self._publish_all)
 

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from std_msgs.msg import String, UInt8MultiArray
 
 from meld_core.announce import GateReport
 from meld_core.config import Config, ConfigError, Section, setting
+from meld_core.link_state import LinkState
 from meld_core.storage.chunks import Assembler, ChunkError, split_message
 from meld_core.storage.files import StorageError
 from meld_core.storage.run_folder import RunFolder
@@ -23,12 +26,19 @@ from meld_core.storage.trial_file import TrialError, decode_trial
 from meld_core.trainer import Trainer
 from meld_core.weights import Weights
 from meld_ros import conversions as ros
-from meld_ros.diagnostics import ERROR, OK, Diagnostics
+from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from meld_ros.node_main import STOPPING, Background, read_config, read_own, refuse_unknown, run_node
+from meld_ros.qos import weights_qos
 from meld_ros.trial_sender import Ack
 
 _WAIT = 0.2
 """Longest wait for a trial before the stop request is looked at again [s]."""
+
+_LOOK = 0.1
+"""How often it is looked whether an actor has appeared [s]."""
+
+_SAY_AGAIN = 1.0
+"""Actors are told this often where the trainer is [s]."""
 
 _SEND_AGAIN = 5.0
 """While no trial arrives, the newest weights are sent again after this, then after twice as long ... [s]."""
@@ -46,10 +56,10 @@ class _StopRequestedError(Exception):
 
 
 class TrainerNode(Node):
-    """The learner has the main thread; a background executor only enqueues what arrives.
+    """The learner has the main thread; a background executor enqueues what arrives and says where the learner is.
 
     Subscribes: `trials`; `gate_state`, to show whom the run waits for.
-    Publishes: `trials/ack` once a trial is on disk, `weights` after each round of updates.
+    Publishes: `trials/ack` once a trial is on disk and every second, `weights` after each round of updates.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -71,11 +81,16 @@ class TrainerNode(Node):
         self._queued: set[bytes] = set()
         self._ack = ros.publisher(self, ros.TRIALS_ACK)
         self._weights: Any = None
+        self._version = -1
         self._told, self._last_sent, self._patience = 0, time.monotonic(), _SEND_AGAIN
         self._needed = config.train.lead // config.learner.update_every + 1
         self._waits_for = ""
-        ros.subscription(self, ros.TRIALS, self._on_trial)
+        self._link = LinkState("actor")
+        self._standing: Ack | None = None
+        self._listeners, self._say_at = 0, 0.0
+        ros.subscription(self, ros.TRIALS, self._on_trial, events=ros.on_alive(self._link.heard))
         ros.subscription(self, ros.GATE_STATE, self._on_gate)
+        self.create_timer(_LOOK, self._say_where_it_is, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._background = Background(self, "receive")
 
     def _on_trial(self, msg: UInt8MultiArray) -> None:
@@ -109,6 +124,7 @@ class TrainerNode(Node):
                 self._tell_of_person()
                 due = self._trainer.ready and not shortage
                 self._take_in(0.0 if due else _WAIT)
+                self._show_link()
                 if due:
                     self._train()
                 elif shortage:
@@ -130,7 +146,11 @@ class TrainerNode(Node):
 
     def _wait_for_trials(self) -> None:
         """Whoever waits for weights that were damaged on their way gets them again."""
-        self._diagnostics.state(OK, "finished" if self._trainer.finished else "waiting for trials")
+        state = "finished" if self._trainer.finished else "waiting for trials"
+        if self._link.lost and not self._trainer.finished:
+            self._diagnostics.state(WARN, f"{state}; {self._link.complaint}")
+        else:
+            self._diagnostics.state(OK, state)
         if time.monotonic() - self._last_sent > self._patience:
             self._patience *= 2.0
             for weights in self._trainer.saved_weights()[-self._needed :]:
@@ -139,9 +159,15 @@ class TrainerNode(Node):
     def _between(self) -> None:
         """Between two updates: take in what has arrived; stop where asked to."""
         self._take_in(0.0)
+        self._show_link()
         self._tell_of_person()
         if STOPPING.is_set():
             raise _StopRequestedError
+
+    def _show_link(self) -> None:
+        """On `/diagnostics` and with the progress of the run; a run that is finished needs nobody."""
+        self._diagnostics.values = {"weights version": self._version, "actor": self._link}
+        self._trainer.tell("" if self._trainer.finished else self._link.complaint, about="link")
 
     def _take_in(self, timeout: float) -> None:
         """Store everything that waits; for the first trial wait up to `timeout` [s]."""
@@ -171,16 +197,27 @@ class TrainerNode(Node):
 
     def _acknowledge(self, trial: str, stored: bool, reason: str) -> None:
         ack = Ack(trial, stored, reason, self._trainer.next_to_collect, self._trainer.finished)
+        self._standing = Ack("", True, "", ack.next_trial, ack.finished)
         self._ack.publish(String(data=ack.to_json()))
+
+    def _say_where_it_is(self) -> None:
+        """In the background thread: whoever joins is told at once, and everybody again and again."""
+        if self._standing is None:
+            return
+        now, listeners = time.monotonic(), self._ack.get_subscription_count()
+        appeared, self._listeners = listeners > self._listeners, listeners
+        if appeared or now >= self._say_at:
+            self._say_at = now + _SAY_AGAIN
+            self._ack.publish(String(data=self._standing.to_json()))
 
     def _publish(self, weights: Weights) -> None:
         pieces = split_message(weights.to_bytes())
         if self._weights is None:
-            self._weights = ros.publisher(self, ros.WEIGHTS, ros.weights_qos(len(pieces)))
+            self._weights = ros.publisher(self, ros.WEIGHTS, weights_qos(len(pieces)))
         self._last_sent = time.monotonic()
         for piece in pieces:
             self._weights.publish(ros.bytes_to_msg(piece))
-        self._diagnostics.values = {"weights version": weights.version}
+        self._version = weights.version
         self._diagnostics.beat("weights")
 
     def close(self) -> None:

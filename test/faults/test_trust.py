@@ -31,6 +31,7 @@ from meld_core.types import Reward
 from meld_core.weights import Weights, saved_weights
 from meld_ros import conversions as msgs
 from meld_ros.graph import GRAPHS, Options, parameters_of
+from meld_ros.qos import weights_qos
 
 from ..core.test_learner import Store
 from ..ros.conftest import DEADLINE, ROOT, Ros
@@ -87,7 +88,7 @@ def test_19_bad_weights_are_refused_by_a_policy_that_goes_on_with_good_ones(ros:
     folder = RunFolder(ros.folder / "fault19").create(config)
     learner, listener = Learner(config, Store([]), folder.name), Listener(ros)
     trainer = StandInTrainer(ros, 4)
-    sender = msgs.publisher(ros.probe(), msgs.WEIGHTS, msgs.weights_qos(1))
+    sender = msgs.publisher(ros.probe(), msgs.WEIGHTS, weights_qos(1))
     policy = ros.start_graph("train", config, folder, "robot", "reward", "policy")["policy"]
     ros.until(lambda: len(trainer.trials) == 2, "the demonstrations")
 

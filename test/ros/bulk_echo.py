@@ -20,7 +20,7 @@ class BulkEcho(Node):
         self.finished = False
         self._assembler = Assembler()
         self._answers = msgs.publisher(self, msgs.TRIALS_ACK)
-        msgs.subscription(self, msgs.WEIGHTS, self._on_message, msgs.LATCHED_BULK_QOS)
+        msgs.subscription(self, msgs.WEIGHTS, self._on_message)
         msgs.subscription(self, msgs.TRIALS, self._on_message)
 
     def _on_message(self, msg: Any) -> None:

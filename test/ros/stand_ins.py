@@ -15,6 +15,7 @@ from meld_core.storage.chunks import Assembler
 from meld_core.storage.trial_file import decode_trial
 from meld_core.types import Trial
 from meld_ros import conversions as msgs
+from meld_ros.qos import action_qos
 from meld_ros.trial_sender import Ack
 
 from .conftest import Ros
@@ -85,7 +86,7 @@ class HandPolicy(Listener):
         self.stamps: list[int] = []
         self.scale = msgs.ActionScale(config.robot.step_size, config.robot.control_period)
         self._task = msgs.publisher(self.node, msgs.TASK)
-        self.action = msgs.publisher(self.node, msgs.ACTION, msgs.action_qos(config.gate.policy_lease))
+        self.action = msgs.publisher(self.node, msgs.ACTION, action_qos(config.gate.policy_lease))
         self._reset = self.node.create_client(msgs.SERVICE, msgs.RESET)
         msgs.subscription(self.node, msgs.EXECUTED_ACTION, self._on_executed)
         msgs.subscription(self.node, msgs.JOINT_STATES, lambda msg: self.stamps.append(msgs.stamp_of(msg.header)))

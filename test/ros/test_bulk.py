@@ -9,6 +9,7 @@ import numpy as np
 
 from meld_core.storage.chunks import split_message
 from meld_ros import conversions as msgs
+from meld_ros.qos import weights_qos
 
 from .conftest import Ros
 
@@ -23,7 +24,7 @@ def test_80_mb_of_weights_reach_a_late_joiner_and_a_5_mb_trial_crosses(ros: Ros)
     probe = ros.probe()
     answers: list[dict[str, object]] = []
     msgs.subscription(probe, msgs.TRIALS_ACK, lambda msg: answers.append(msgs.json_from_msg(msg)))
-    latched = msgs.publisher(probe, msgs.WEIGHTS, msgs.weights_qos(len(pieces)))
+    latched = msgs.publisher(probe, msgs.WEIGHTS, weights_qos(len(pieces)))
     for piece in pieces:
         latched.publish(msgs.bytes_to_msg(piece))
     ros.start(str(ECHO))

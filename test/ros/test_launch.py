@@ -78,7 +78,7 @@ def test_arguments_have_descriptions_and_choices(mode: str) -> None:
     execute(launch_file("train"), run="x", config="smoke")
     declared = {argument.name: argument for argument in execute(launch_file(mode), run="x", config="smoke").arguments}
     wanted = {"robot", "task", "config", "reset", "run", "namespace", "use_sim_time", "rviz", "log_level"}
-    assert set(declared) == wanted | ({"weights"} if mode == "eval" else set())
+    assert set(declared) == wanted | {"eval": {"weights"}, "train": {"machine", "peer"}}.get(mode, set())
     assert all(argument.description.endswith(".") for argument in declared.values())
     assert declared["robot"].choices == ["mujoco", "ros2_control", "widowx"]
     assert declared["task"].choices == ["ethernet", "insertion", "switching"]

@@ -58,6 +58,8 @@ class Setup:
     seed: int = 0
     kills: int = 20
     """durability: how often."""
+    hours: float = 1 / 3
+    """soak: how long."""
     tell: Callable[[str], None] = lambda _: None
     """Shows a person what is being measured now."""
 

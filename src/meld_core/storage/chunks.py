@@ -41,6 +41,11 @@ def split_message(data: bytes, *, whole: int = WHOLE_LIMIT, size: int = CHUNK_SI
     return [_piece(digest, len(data), size, index, data[index * size : (index + 1) * size]) for index in range(count)]
 
 
+def count_pieces(length: int, *, whole: int = WHOLE_LIMIT, size: int = CHUNK_SIZE) -> int:
+    """In how many messages `split_message` sends so many bytes."""
+    return 1 if length <= whole else -(-length // size)
+
+
 def _piece(digest: bytes, total: int, size: int, index: int, payload: bytes) -> bytes:
     header = _HEADER.pack(_MAGIC, digest, total, size, index, len(payload))
     return header + _CRC.pack(zlib.crc32(payload, zlib.crc32(header))) + payload

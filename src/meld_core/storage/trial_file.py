@@ -7,10 +7,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from meld_core.config import Config
 from meld_core.storage.tensor_file import FormatError, pack, unpack
 from meld_core.types import ROW_FIELDS, Source, Trial, TrialMeta
 
 TRUTH = "truth/"
+_BESIDES = 10_000
+"""More than a row holds besides its picture, and more than a header [bytes]."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _FINITE = ("joints", "velocities", "tool_position", "tool_orientation", "action", "intended_action")
 
@@ -27,6 +30,13 @@ def encode_trial(trial: Trial) -> bytes:
     """
     check_trial(trial)
     return pack("trial", trial.meta.to_json(), columns(trial.rows, trial.truth))
+
+
+def largest_trial(config: Config) -> int:
+    """Bytes that no trial of this config exceeds, give or take its header."""
+    rows = config.task.episodes * (config.task.horizon + 1)
+    picture = 3 * len(config.sim.views) * config.sim.image_size**2
+    return rows * (picture + _BESIDES) + _BESIDES
 
 
 def decode_trial(data: bytes) -> Trial:

@@ -182,7 +182,7 @@ class Bench:
 
     what: tyro.conf.Positional[tuple[str, ...]] = ()
     """learner, tick, graph, sim, replay, growth: how fast; durability: kill -9 at random moments, resume, count what
-    was lost. Nothing: all that is about speed."""
+    was lost; soak: for a long time, does anything grow. Nothing: all that is about speed."""
     peer: str = ""
     """learner: a checkout of slac.pytorch to be measured beside ours."""
     json: str = ""
@@ -193,5 +193,7 @@ class Bench:
     """A tiny form of each: shows that it works, and measures little."""
     kills: int = 20
     """durability: how often."""
+    hours: float = 1 / 3
+    """soak: how long."""
     seed: int = 0
     """Seed of everything that is drawn."""

@@ -25,9 +25,10 @@ SUBJECTS: dict[str, str] = {
     "tick": "meld_core.bench.tick:measure",
     "sim": "meld_core.bench.simulation:measure",
     "durability": "meld_ros.commands.durability:measure",
+    "soak": "meld_ros.commands.soak:measure",
 }
 """Subject → its `Measure`, imported when it is asked for. Adding one is one function, one line."""
-SPEED = tuple(name for name in SUBJECTS if name != "durability")
+SPEED = tuple(name for name in SUBJECTS if name not in ("durability", "soak"))
 """What is measured where nobody says what."""
 
 _WIDTH = 140
@@ -80,6 +81,7 @@ def _setup(command: Bench, subject: str, live: Live, console: Console) -> Setup:
         pictures=Path(command.pictures) if command.pictures else None,
         seed=command.seed,
         kills=command.kills,
+        hours=command.hours,
         tell=tell,
     )
 

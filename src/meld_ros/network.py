@@ -1,0 +1,43 @@
+"""Who may be heard: this machine only, or the one other machine that a person named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from meld_core.config import ConfigError
+from meld_ros.share import share_dir
+
+MACHINES = ("all", "arm", "trainer")
+"""Which nodes of a graph run here: all, those at the arm, or the trainer alone."""
+
+
+def network_environment(peer: str, given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Environment of a node; what a person has set themselves is left as it is.
+
+    By default nodes look for each other on this machine only, and the sockets that they listen on are bound to the
+    loopback. With a peer they also look there, and no message on the wire is larger than an Ethernet frame
+    (config/network/frames.xml says why).
+
+    Args:
+        peer: Address of the other machine, "" for none.
+        given: This process's own environment.
+    """
+    if given.get("ROS_DISTRO") == "humble":  # knows no peers: there one hears this machine only or the whole network
+        return {"ROS_LOCALHOST_ONLY": "0" if peer else given.get("ROS_LOCALHOST_ONLY", "1")}
+    wanted = {"ROS_AUTOMATIC_DISCOVERY_RANGE": given.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")}
+    if peer:
+        wanted["ROS_STATIC_PEERS"] = peer
+    alone = wanted["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST" and not given.get("ROS_STATIC_PEERS")
+    if "FASTDDS_DEFAULT_PROFILES_FILE" not in given and (peer or alone):
+        profile = share_dir() / "config" / "network" / ("frames.xml" if peer else "localhost.xml")
+        wanted["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile)
+    return wanted
+
+
+def check_machine(machine: str, given: Mapping[str, str] = os.environ) -> None:
+    """Raise ConfigError where half a graph is to be started in a domain that the other half cannot know."""
+    if machine != "all" and not given.get("ROS_DOMAIN_ID"):
+        raise ConfigError(
+            f"machine:={machine} starts one half of the graph: set ROS_DOMAIN_ID to the same number on both machines"
+        )
