@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,19 @@ READY = [0.0, -0.45, 0.45, 0.0, 1.5708, 0.0]
 """Tool above the box [rad]: resets need not come all the way from the sleep pose."""
 
 
+def waits(process: Process) -> dict[str, float]:
+    """How long each thread of a process was ready to run and did not, since its start [s]."""
+    found = {}
+    for thread in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
+        with suppress(OSError):  # the thread has ended
+            delay = thread.read_text().split()[1]  # Documentation/scheduler/sched-stats.rst: run delay [ns]
+            found[thread.parent.name] = int(delay) * 1e-9
+    return found
+
+
 def starved(*processes: Process) -> float:
-    """How long threads of these processes were ready to run and did not, since their start, in all [s]."""
-    waited = 0
-    for process in processes:
-        for thread in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
-            waited += int(thread.read_text().split()[1])  # Documentation/scheduler/sched-stats.rst: run delay [ns]
-    return waited * 1e-9
+    """The same in all [s]."""
+    return sum(sum(waits(process).values()) for process in processes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +67,17 @@ class Faults:
     def inject(self, fault: str) -> float:
         """Set the stand-in's fault. Returns the time just before [s]."""
         value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=fault)
-        self._ros.until(self._client.service_is_ready, "the stand-in's parameters")
+        self.ready()
         at = time.time()
         request = SetParameters.Request(parameters=[Parameter(name="fault", value=value)])
         answer = self._client.call_async(request)
         self._ros.until(answer.done, "the fault")
         assert answer.result().results[0].successful
         return at
+
+    def ready(self) -> None:
+        """Wait until the stand-in can be told."""
+        self._ros.until(self._client.service_is_ready, "the stand-in's parameters")
 
 
 @pytest.fixture(scope="session")

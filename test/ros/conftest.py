@@ -41,11 +41,16 @@ class Ros:
         self.executor = SingleThreadedExecutor(context=self.context)
         self._nodes: list[Any] = []
         self._processes: list[Process] = []
+        self.mortal: set[int] = set()
+        """Processes whose death is what a test waits for."""
         self._apart: list[tuple[Any, Background, Any]] = []
 
     def probe(self) -> Node:
         """A plain node of the test."""
-        return self.node(Node, f"probe{len(self._nodes)}")
+        made = Node(f"probe{len(self._nodes)}", context=self.context, use_global_arguments=False, enable_rosout=False)
+        self._nodes.append(made)
+        self.executor.add_node(made)
+        return made
 
     def node(self, make: Callable[..., Any], *arguments: Any, **parameters: Any) -> Any:
         """A node in this process; parameters by their flat names."""
@@ -97,7 +102,8 @@ class Ros:
         """Serve callbacks until a condition holds. Returns the seconds that it took."""
         began = time.monotonic()
         while not condition():
-            ended = {p.args[2]: p.stdout.read() for p in self._processes if p.poll() not in (None, 0, -9) and p.stdout}
+            dead = [p for p in self._processes if p.poll() not in (None, 0, -9) and p.pid not in self.mortal]
+            ended = {p.args[2]: p.stdout.read() for p in dead if p.stdout}
             assert not ended, f"while waiting for {what or condition}: {ended}"
             assert time.monotonic() - began < DEADLINE, f"still waiting for {what or condition} after {DEADLINE} s"
             self.executor.spin_once(timeout_sec=0.05)

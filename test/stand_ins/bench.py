@@ -65,7 +65,8 @@ class Bench:
         self.live_port: np.ndarray | None = None
         self.ports: list[list[float]] = []
         self.depth = 0.010
-        self._then = time.monotonic()
+        self.now = time.monotonic()
+        """Steady time up to which physics has come [s]."""
         mujoco.mj_forward(self.model, self.data)
 
     @property
@@ -104,8 +105,8 @@ class Bench:
     def advance(self) -> None:
         """Let physics catch up with steady time."""
         now = time.monotonic()
-        count = round(min(now - self._then, _LONGEST) / self.model.opt.timestep)
-        self._then = now
+        count = round(min(now - self.now, _LONGEST) / self.model.opt.timestep)
+        self.now = now
         jammed = None if self.dead is None else self.data.qpos[self._addresses[self.dead]]
         self.data.ctrl[self._servos] = self.targets
         self.data.ctrl[self._finger_servos] = (self.fingers, -self.fingers)

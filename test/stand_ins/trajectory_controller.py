@@ -8,7 +8,8 @@ Where each behaviour comes from (ros-controls/ros2_controllers, joint_trajectory
 - names that are not the controller's joints, times that do not rise, no points: refused, the arm goes on as before.
 joint_state_broadcaster: `joint_states` sensor_msgs/JointState of all joints, in an order of its own.
 Faults are set by the parameter `fault`: silence | jump:VALUE | late:SECONDS | frozen | dead:JOINT.
-Besides the contract it publishes `stand_in/joints` (the true joints, always) and pictures of its bench.
+Besides the contract it publishes `stand_in/joints` (the true joints, always) and pictures of its bench, and writes down
+what happens in the file that the parameter `record` names.
 By parameters it is another driver than the expected one: `names` (what it calls the joints), `best_effort` (the
 detector's view), `cameras` (its three views on `bench/external`, `bench/wrist`, `bench/detector`, as camera drivers
 would publish them).
@@ -30,6 +31,7 @@ from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from recorder import Recorder, note
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
@@ -74,7 +76,9 @@ class TrajectoryController(Node):
         self._called = list(self.declare_parameter("names", list(ARM)).value)
         self._cameras = bool(self.declare_parameter("cameras", False).value)
         lossy = bool(self.declare_parameter("best_effort", False).value)
+        self._recorder = Recorder(str(self.declare_parameter("record", "").value))
         self.declare_parameter("fault", "")
+        self._faults = str(self.declare_parameter("faults", "").value)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._bench, self._size, self._every, self._count = Bench(start), size, every, 0
         self._fault, self._frozen = "", None
@@ -94,6 +98,7 @@ class TrajectoryController(Node):
         for parameter in parameters:
             if parameter.name == "fault":
                 self._fault = str(parameter.value)
+                note(self._faults, self._fault)
                 kind, _, value = self._fault.partition(":")
                 self._bench.dead = ARM.index(value) if kind == "dead" else None
         return SetParametersResult(successful=True)
@@ -108,12 +113,15 @@ class TrajectoryController(Node):
         if wrong or begun + times[-1] < now:
             self.get_logger().error(f"refused a trajectory of joints {list(msg.joint_names)} with times {times[:5]}")
             return
-        self._trajectory = Trajectory(msg, now, begun, self._bench.joints, self._bench.velocities)
+        joints = self._bench.joints
+        self._trajectory = Trajectory(msg, now, begun, joints, self._bench.velocities)
+        self._recorder.command(now, self._trajectory.positions[-1], len(times), times[-1], joints)
 
     def _on_timer(self) -> None:
         if self._trajectory is not None:
             self._bench.targets = self._trajectory.sample(time.monotonic())
         self._bench.advance()
+        self._recorder.tick(self._bench.now, self._bench.joints, self._bench.tip)
         stamp = self.get_clock().now()
         self._truth.publish(self._joint_state(self._bench.joints, stamp.to_msg()))
         self._tell(stamp.nanoseconds)
