@@ -14,6 +14,8 @@ import numpy as np
 
 MOVES = 0.03
 """A command whose goal lies further than this from where the arm is wants motion [rad]; steps of 20 mm want 0.07."""
+STEP = 0.15
+"""A command that takes longer than this is a step of a policy [s]: holds take 0.1 s, steps a control period."""
 REST = 0.05
 """A joint slower than this rests [rad/s]."""
 WINDOW = 0.05
@@ -42,9 +44,9 @@ class Command:
 
     @property
     def moves(self) -> bool:
-        """Whether it asks for motion. What is no number asks for anything."""
+        """Whether it asks for motion, or obeys a policy that might. What is no number asks for anything."""
         far = np.abs(self.goal - self.joints).max()
-        return not math.isfinite(far) or bool(far > MOVES)
+        return not math.isfinite(far) or bool(far > MOVES) or self.span > STEP
 
     @property
     def is_way(self) -> bool:

@@ -79,7 +79,7 @@ def policy_stopped(stage: Stage) -> Outcome:
     stage.commander.send_signal(signal.SIGCONT)
     again = stage.fault(lambda: None)
     stage.until(lambda: stage.recording.next_way(again) < np.inf, "the next reset")
-    burst = [command for command in stage.recording.between(again, stage.recording.next_way(again)) if command.moves]
+    burst = [c for c in stage.recording.between(again, stage.recording.next_way(again)) if c.moves and not c.is_way]
     if burst:
         outcome.complaints.append(f"{len(burst)} old commands moved the arm")
     stage.moving()

@@ -44,12 +44,16 @@ class Outcome:
     """How long the machine kept robot_node and driver waiting for a processor meanwhile (`Stage.starved`) [s]."""
     unsafe: dict[str, int] = dataclasses.field(default_factory=dict)
     complaints: list[str] = dataclasses.field(default_factory=list)
+    reason: str = ""
+    """What the gate said last."""
 
     def __str__(self) -> str:
         numbers = [f"{name} {1000 * value:.0f} ms" for name, value in
                    (("held after", self.stop), ("rested after", self.rest), ("starved", self.stall))
                    if value is not None]  # fmt: skip
-        return ", ".join([*numbers, *(f"{count} samples {kind}" for kind, count in self.unsafe.items() if count)])
+        return ", ".join(
+            [f"{self.reason!r}", *numbers, *(f"{count} samples {kind}" for kind, count in self.unsafe.items() if count)]
+        )
 
 
 class Stage:
@@ -221,6 +225,7 @@ class Stage:
         outcome = outcome or Outcome()
         self.recording.refresh()
         found = unsafe_samples(self.recording, self.bounds, self._stills)
+        outcome.reason = self.listener.reports[-1].reason if self.listener.reports else ""
         outcome.unsafe = {kind: count for kind, count in found.items() if kind not in self.excused}
         outcome.complaints += [f"{count} samples: {kind}" for kind, count in outcome.unsafe.items() if count]
         if self.robot.poll() not in (None, 0, -signal.SIGKILL):

@@ -25,5 +25,5 @@ def test_the_arm_is_safe(ros: Ros, name: str) -> None:
 def test_without_its_guard_the_oracle_objects(ros: Ros, name: str) -> None:
     scenario = SCENARIOS[name]
     outcome = scenario.play(scenario.stage(ros, guarded=False))
-    print(f"fault {scenario.number}, {name} without {scenario.without}: {'; '.join(outcome.complaints)}")
+    print(f"fault {scenario.number}, {name} without {scenario.without}: {outcome}; {outcome.complaints}")
     assert outcome.complaints != []

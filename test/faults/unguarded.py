@@ -117,7 +117,7 @@ _endless_start = threading.local()
 
 
 def _steady() -> None:
-    """The age of joint states is told by their stamps and ROS's clock alone, which both stand still or leap together."""
+    """The age of joint states is told by stamps and ROS's clock alone, which stand still or leap together."""
     nodes: list[Any] = []
 
     def by_stamps(self: Any) -> Any:
