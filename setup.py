@@ -54,6 +54,7 @@ setup(
     extras_require={
         "bags": ["rosbags>=0.10"],
         "baselines": ["sb3-contrib>=2.8"],
+        "lerobot": ["pyarrow>=14.0"],
         "ros": ["ros-rclpy", "ros-rmw-fastrtps-cpp", "ros-common-interfaces"],
         "test": [
             "colcon-bash",
@@ -61,6 +62,7 @@ setup(
             "colcon-ros",
             "colcon-test-result",
             "hypothesis>=6.0",
+            "pyarrow>=14.0",
             "pytest>=7.0",
             "pytest-timeout>=2.0",
             "rosbags>=0.10",

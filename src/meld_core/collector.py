@@ -15,16 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from meld_core.agent import Agent
 from meld_core.announce import Announcement, EpisodeKey, GateReport
 from meld_core.config import Config
-from meld_core.driver import Driver, TrialSink
+from meld_core.driver import Driver, Label, LoadsWeights, TrialSink
 from meld_core.joiner import StepJoiner
 from meld_core.link import Link, PersonCommands, Phase
 from meld_core.robot import GateState
 from meld_core.schedule import TrialPlan
 from meld_core.types import Observation, Reward, RobotState, Source, Trial
-from meld_core.weights import Weights
 
 _WEIGHTS_KEPT = 8
 _REWARD_PATIENCE = 1.4
@@ -55,7 +53,7 @@ class Collector:
     def __init__(
         self,
         config: Config,
-        agent: Agent,
+        agent: LoadsWeights,
         sink: TrialSink,
         link: Link,
         plans: Callable[[int], TrialPlan | None],
@@ -74,7 +72,7 @@ class Collector:
         self._boot = boot or uuid.uuid4().hex
         self._driver = self._new_driver()
         self._joiner = StepJoiner()
-        self._weights: dict[int, Weights] = {}
+        self._weights: dict[int, Label] = {}
         self._report: GateReport | None = None
         self._executed: dict[int, np.ndarray] = {}
         self._answer: tuple[int, np.ndarray] | None = None
@@ -125,7 +123,7 @@ class Collector:
         if self.phase is Phase.RESETTING:
             self._link.request_reset()
 
-    def on_weights(self, weights: Weights) -> None:
+    def on_weights(self, weights: Label) -> None:
         """New weights, which were checked to fit; kept until a trial needs them."""
         self._weights[weights.trained_through_trial] = weights
         for old in sorted(self._weights)[: -self._kept_weights]:
@@ -170,9 +168,9 @@ class Collector:
         if self.phase is Phase.RUNNING:
             if self._held() and silence > gate.step_timeout:
                 assert self._report is not None
-                self._abort(f"the arm went to {self._report.state.value}: {self._report.reason}")
+                self.abort(f"the arm went to {self._report.state.value}: {self._report.reason}")
             elif silence > (gate.step_retries + 2) * gate.step_timeout and not self._by_person:
-                self._abort("no step came from the robot")
+                self.abort("no step came from the robot")
         elif self._waits_for_robot() and silence > gate.step_timeout:
             self._say()
 
@@ -192,7 +190,7 @@ class Collector:
         report = self._report
         if report is None or report.key != self._key_or_none():
             if self.phase is Phase.RUNNING and report is not None:
-                self._abort("the robot's side started afresh or follows another policy")
+                self.abort("the robot's side started afresh or follows another policy")
             return
         if self.phase in (Phase.ANNOUNCED, Phase.NEEDS_WEIGHTS):
             self._reset_when_ready()
@@ -282,7 +280,7 @@ class Collector:
         else:
             self._announce(self._driver.episode)
 
-    def _abort(self, reason: str) -> None:
+    def abort(self, reason: str) -> None:
         """Keep the closed episodes and begin the same trial again, as another boot: ids are never used twice."""
         self.aborted.append(reason)
         self.dropped += self._driver.abort(reason)

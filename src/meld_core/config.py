@@ -147,4 +147,9 @@ def load_config(paths: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
 
 def dump_config(config: Config) -> str:
     """The resolved config as YAML."""
-    return yaml.safe_dump(to_mapping(config), sort_keys=False)
+    return dump_yaml(to_mapping(config))
+
+
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """Plain values as YAML, in their order."""
+    return yaml.safe_dump(values, sort_keys=False, width=2**31)

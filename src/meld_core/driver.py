@@ -51,6 +51,33 @@ class Acting(Protocol):
         """(A,) float32 in [-1, 1] for the newest row."""
 
 
+class Label(Protocol):
+    """What is to be known of weights to say which ones acted; all weights have it."""
+
+    @property
+    def version(self) -> int:
+        """Within the run."""
+
+    @property
+    def trained_through_trial(self) -> int:
+        """Last trial that they were trained on."""
+
+    @property
+    def run(self) -> str:
+        """The run that they are of."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what they are."""
+
+
+class LoadsWeights(Acting, Protocol):
+    """Acts, and can be given other weights between trials."""
+
+    def load(self, weights: Any) -> None:
+        """Swap weights; forgets the belief."""
+
+
 class Driver:
     """Runs trials for whoever brings observations.
 

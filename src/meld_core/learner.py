@@ -57,8 +57,9 @@ class Networks(nn.Module):
 class Learner:
     """Trains on the trials of a replay, in rounds that the schedule sets.
 
-    Its result is a function of the config and of the trials up to the index that it was asked to train after: later
-    trials that have already arrived do not matter, nor does the state of torch's global random generator.
+    Its result is a function of the config and of the trials up to the index that it was asked to train after (with
+    `train.fixed_data`: of all trials): later trials that have already arrived do not matter, nor does the state of
+    torch's global random generator.
     """
 
     def __init__(self, config: Config, replay: TrialStore, run: str = "run") -> None:
@@ -137,7 +138,8 @@ class Learner:
         for trial in self._replay.trials:
             if repeats and trial.meta.aborted:
                 continue
-            if trial.meta.id.counter <= index and trial.meta.id not in self._taken:
+            due = trial.meta.id.counter <= index or self._config.train.fixed_data
+            if due and trial.meta.id not in self._taken:
                 self._trials.append(learner_trial(trial, self._config))
                 self.steps += len(trial) - int(trial.rows["first_in_episode"].sum())
                 self._taken.add(trial.meta.id)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -15,8 +14,9 @@ from meld_core.rewards import make_detector
 from meld_core.robot import MotionGate
 from meld_core.schedule import TrialPlan
 from meld_core.sim.robot import SimRobot
+from meld_core.storage.memory_sink import MemorySink
 from meld_core.tasks import Task
-from meld_core.types import Observation, RobotState, Trial, TrialMeta
+from meld_core.types import Observation, RobotState, Trial
 from meld_core.weights import Weights
 
 SENDER = "rollout"
@@ -77,30 +77,6 @@ class Bench:
         frames = self._robot.views()
         reward = self._detector(frames, state)
         return Observation(frames["policy"].pixels, state, reward, state.stamp), self._robot.truth()
-
-
-class MemorySink:
-    """Keeps the open trial in memory; for trials that nobody will learn from."""
-
-    def __init__(self) -> None:
-        self._episodes: list[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]] = []
-
-    def add_episode(
-        self, meta: TrialMeta, episode: int, rows: Mapping[str, np.ndarray], extras: Mapping[str, np.ndarray]
-    ) -> None:
-        """Keep one closed episode."""
-        self._episodes.append((rows, extras))
-
-    def close_trial(self, meta: TrialMeta) -> Trial | None:
-        """Join the closed episodes; None where there are none."""
-        episodes, self._episodes = self._episodes, []
-        if not episodes:
-            return None
-        rows, extras = ({k: np.concatenate([e[i][k] for e in episodes]) for k in episodes[0][i]} for i in (0, 1))
-        return Trial(meta, rows, extras)
-
-    def note(self, event: str, **facts: Any) -> None:
-        """Nothing is kept."""
 
 
 def run_trial(bench: Bench, driver: Driver, plan: TrialPlan, before_episode: Callable[[], None] = lambda: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Callable
@@ -26,7 +27,7 @@ Watch = Callable[[int], bool]
 def train_in_process(
     config: Config, folder: RunFolder, stop: threading.Event | None = None, watch: Watch | None = None
 ) -> bool:
-    """Run the schedule to its end, or until `stop` is set.
+    """Run the schedule to its end, or until `stop` is set. With `train.fixed_data` nothing is collected.
 
     Weights swap exactly where the schedule says, so that the trials are those that the ROS graph would give.
 
@@ -40,7 +41,8 @@ def train_in_process(
         Whether the run is finished; if not, call again to go on.
     """
     schedule, stop = Schedule(config), stop or threading.Event()
-    with folder.lock(), Bench(config) as bench:
+    collecting = contextlib.nullcontext() if config.train.fixed_data else Bench(config)
+    with folder.lock(), collecting as bench:
         trainer, agent = Trainer(config, folder), Agent(config)
         room = DiskRoom(folder.spool, config.storage)
         spool, wait = Spool(folder.spool, room), _Wait(room, trainer, stop)
@@ -54,7 +56,7 @@ def train_in_process(
                     wait.for_room()
                     weights = trainer.train_next()
                     known |= {weights.trained_through_trial: weights} if weights else {}
-                else:
+                elif bench is not None:
                     plan = schedule.plan(trainer.next_to_collect)
                     if plan.needs_weights_through is not None:
                         _load(agent, known[plan.needs_weights_through])

@@ -47,7 +47,9 @@ class Trainer:
         self._replay = Replay(folder.replay)
         self._metrics = MetricsWriter(folder.path)
         self._learner = Learner(config, self._replay, folder.name)
-        self._complete = {t.meta.id.counter for t in self._replay.trials if not t.meta.aborted}
+        self._fixed = config.train.fixed_data
+        whole = {t.meta.id.counter for t in self._replay.trials if not t.meta.aborted}
+        self._complete = set(range(self._schedule.trials)) if self._fixed else whole
         self._steps = self._replay.steps
         self._whole = True
         self._concluded = (folder.path / FACTS).is_file()
@@ -135,10 +137,9 @@ class Trainer:
         age = max(0, trial.meta.id.counter - 1 - self._trained_through(trial))
         self._metrics.write("trial", steps=self._steps, weights_age=age, **trial_summary(trial))
         index, initial = trial.meta.id.counter, self._schedule.initial_trials
-        if index < initial:
-            self._metrics.write("status", phase="demonstrations", current=index + 1, total=initial)
-        else:
-            self._metrics.write("status", phase="training", current=index + 1, total=self._schedule.trials)
+        phase, total = ("demonstrations", initial) if index < initial else ("training", self._schedule.trials)
+        if not self._fixed:
+            self._metrics.write("status", phase=phase, current=index + 1, total=total)
 
     def _trained_through(self, trial: Trial) -> int:
         through = self._schedule.plan(trial.meta.id.counter).needs_weights_through
@@ -180,7 +181,7 @@ class Trainer:
 
     def _watch(self, index: int) -> str:
         """Show trial `index` to the guard. Returns why to roll back after the round that it ends, or ""."""
-        for trial in self._replay.of(index):
+        for trial in () if self._fixed else self._replay.of(index):  # what is fixed says nothing of these weights
             self._guard.add(trial)
         fallen = self._guard.verdict() if self._schedule.updates_after(index) else ""
         if fallen:
@@ -256,6 +257,8 @@ class Trainer:
         def report(current: int, total: int) -> None:
             if pretraining:
                 self._metrics.write("status", phase="pretraining", current=current, total=total)
+            elif self._fixed:
+                self._metrics.write("status", phase="training", current=index + 1, total=self._schedule.trials)
             if between is not None:
                 between()
 

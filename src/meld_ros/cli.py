@@ -11,6 +11,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from meld_ros.commands import arguments as given_as
+from meld_ros.commands.data_arguments import Data
 from meld_ros.commands.reward_arguments import Camera, Reward
 
 COMMANDS: dict[str, tuple[type, str]] = {
@@ -22,7 +23,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "study": (given_as.Study, "study:run_study"),
     "launch": (given_as.Launch, "dispatch:launch"),
     "doctor": (given_as.Doctor, "doctor:run_doctor"),
-    "data": (given_as.Data, "dispatch:verify"),
+    "data": (Data, "data:data"),
     "reward": (Reward, "reward:reward"),
     "camera": (Camera, "reward:camera"),
     "bench": (given_as.Bench, "bench:run_bench"),

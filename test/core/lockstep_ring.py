@@ -17,8 +17,8 @@ from meld_core.host import Step
 from meld_core.hosting import LockstepHost
 from meld_core.link import Phase
 from meld_core.robot import GateState, MotionGate
-from meld_core.rollout import MemorySink
 from meld_core.schedule import Schedule, TrialPlan
+from meld_core.storage.memory_sink import MemorySink
 from meld_core.storage.trial_file import encode_trial
 from meld_core.types import Frame, Reward, RobotState, Trial
 

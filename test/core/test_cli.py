@@ -90,7 +90,7 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) 
     def broken(*_: object) -> int:
         raise ValueError("not for people")
 
-    monkeypatch.setattr("meld_ros.commands.dispatch.verify", broken)
+    monkeypatch.setattr("meld_ros.commands.data_verify.run", broken)
     with pytest.raises(ValueError, match="not for people"):
         main(["data", "verify", "x"])
 

@@ -14,9 +14,9 @@ from meld_core.batch import learner_trial, to_inputs
 from meld_core.config import Config
 from meld_core.driver import Driver
 from meld_core.learner import Learner
-from meld_core.rollout import MemorySink
 from meld_core.schedule import Schedule
 from meld_core.storage.checkpoint import CheckpointError
+from meld_core.storage.memory_sink import MemorySink
 from meld_core.trial import RowFlags
 from meld_core.types import Observation, Reward, RobotState, Source, Trial
 from meld_core.weights import WeightsError

@@ -13,8 +13,8 @@ from meld_core.announce import Announcement, GateReport
 from meld_core.collector import Collector
 from meld_core.link import Phase
 from meld_core.robot import GateState
-from meld_core.rollout import MemorySink
 from meld_core.schedule import Schedule
+from meld_core.storage.memory_sink import MemorySink
 from meld_core.types import Reward, Trial
 
 PERIOD = 250_000_000

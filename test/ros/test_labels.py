@@ -110,5 +110,5 @@ def test_a_bag_without_labels_and_no_bag_are_one_sentence(tmp_path: Path) -> Non
     path = bag(tmp_path, [("detector_image", "sensor_msgs/msg/Image", image(1))])
     with pytest.raises(LabelError, match="holds no detector_image after a label"):
         labels_of_bag(path, "bench")
-    with pytest.raises(LabelError, match="is no bag that can be read"):
+    with pytest.raises(LabelError, match="there is no bag"):
         labels_of_bag(tmp_path / "nothing", "bench")

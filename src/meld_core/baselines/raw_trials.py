@@ -19,9 +19,10 @@ from meld_core.driver import Acting, Driver
 from meld_core.evaluate import OnProgress
 from meld_core.evaluation.certificate import make_certificate
 from meld_core.evaluation.scoring import Evaluation, first_success_statistics, score_trial
-from meld_core.rollout import Bench, MemorySink, run_trial
+from meld_core.rollout import Bench, run_trial
 from meld_core.schedule import TrialPlan
 from meld_core.storage.files import make_folder, sync_folder, write_atomic
+from meld_core.storage.memory_sink import MemorySink
 from meld_core.storage.spool import SUFFIX
 from meld_core.storage.trial_file import TrialError, decode_trial, encode_trial
 from meld_core.tasks import Task, make_tasks

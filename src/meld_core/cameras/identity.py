@@ -62,6 +62,14 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
         raise CameraError(f"cannot write the picture {path}")
 
 
+def png_of(pixels: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 RGB as the bytes of a PNG file: no pixel changes."""
+    good, data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))
+    if not good:
+        raise CameraError(f"OpenCV cannot write a picture of {pixels.shape} as PNG")
+    return bytes(data.tobytes())
+
+
 def identifier(config: CameraConfig, others: Mapping[str, np.ndarray]) -> Identify | None:
     """Compares pictures with the camera's reference picture; None where it has none.
 

@@ -25,6 +25,9 @@ class TrainConfig(Section):
         high=2.0,
     )
     lead: int = setting(1, "Trial n starts with weights trained through trial n-lead.", low=1, high=64)
+    fixed_data: bool = setting(
+        False, "Train on trials that are there from the beginning (`meld train --from-data`); nothing is collected."
+    )
     checkpoint_every: int = setting(40, "Trials between checkpoints.", low=1)
 
 

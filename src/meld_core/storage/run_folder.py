@@ -30,6 +30,11 @@ def run_folder(name: str, root: Path = RUNS) -> RunFolder:
     return RunFolder(root / name)
 
 
+def named_run(name: str) -> RunFolder:
+    """The folder of a run that a person named: one in `runs`, or any folder by its path."""
+    return run_folder(name) if Path(name).name == name and not Path(name).is_dir() else RunFolder(Path(name))
+
+
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
     """Paths of one run."""

@@ -32,7 +32,7 @@ from meld_core.types import Trial, TrialMeta, check_rows
 SUFFIX = ".safetensors"
 _LOG = logging.getLogger(__name__)
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,250}")
-_CRASHED = "the actor ended before it closed the trial"
+CRASHED = "the actor ended before it closed the trial"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,7 +225,7 @@ class Spool:
         if not parts:
             return f"trial {name} had no closed episode"
         complete = parts[-1].ends_trial
-        meta = parts[-1].meta if complete else dataclasses.replace(parts[-1].meta, aborted=_CRASHED)
+        meta = parts[-1].meta if complete else dataclasses.replace(parts[-1].meta, aborted=CRASHED)
         trial = self._store(meta, parts)
         state = "complete" if complete else "aborted"
         return f"recovered trial {name} as {state}, with {len(parts)} closed episodes of {len(trial)} rows"

@@ -1,4 +1,5 @@
-"""Arguments of the commands of `meld`; those of `meld reward` and `meld camera` stand in reward_arguments.py."""
+"""Arguments of the commands of `meld`; those of `meld data` stand in data_arguments.py, those of
+`meld reward` and `meld camera` in reward_arguments.py."""
 
 from __future__ import annotations
 
@@ -28,6 +29,9 @@ class Train:
     """Go on with the run of this name, with its own settings."""
     in_process: bool = False
     """Without ROS: everything in one process."""
+    from_data: tuple[str, ...] = ()
+    """Collect nothing; train on the trials of these folders (imported bags, other runs), with their settings unless
+    --config says others."""
     set: Overrides = dataclasses.field(default_factory=list)
     """Single settings, group.name=value."""
 
@@ -162,18 +166,6 @@ class Doctor:
     """How long to listen at most [s]; a healthy graph is done earlier."""
     json: bool = False
     """Print findings and facts as one JSON object."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """Look after what a run has stored."""
-
-    action: tyro.conf.Positional[Literal["verify"]]
-    """verify: read everything; say what is sound and what is not."""
-    folder: tyro.conf.Positional[str]
-    """Folder of a run, a replay or a spool."""
-    repair: bool = False
-    """verify: move what is not sound into quarantine/, with the reason beside it. Nothing is deleted."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meld_core.config import Config, ConfigError, from_mapping
-from meld_core.storage.run_folder import RunFolder, run_folder
+from meld_core.storage.run_folder import RunFolder, named_run, run_folder
 from meld_ros.launching import arguments_of, new_run_name, parse_arguments, prepare
 from meld_ros.share import overridden, resolve_config
 
 if TYPE_CHECKING:
     from meld_core.weights import Weights
-    from meld_ros.commands.arguments import Data, Eval, Launch, Probe, Sweep, Train
+    from meld_ros.commands.arguments import Eval, Launch, Probe, Sweep, Train
 
 
 def train(command: Train, line: str) -> int:
@@ -22,6 +22,10 @@ def train(command: Train, line: str) -> int:
     from meld_ros.commands.training import run_training
 
     overrides = [*itertools.chain(*command.set), *([f"robot.reset={command.reset}"] if command.reset else [])]
+    if command.from_data:
+        from meld_ros.commands.offline import prepare_from_data
+
+        return run_training(*prepare_from_data(command, overrides), in_process=True, line=line)
     if command.resume:
         config, folder = _resumed(command, overrides)
     else:
@@ -37,7 +41,12 @@ def _resumed(command: Train, overrides: list[str]) -> tuple[Config, RunFolder]:
     if command.config:
         raise ConfigError("--resume goes on with the run's own settings; leave --config out")
     folder = run_folder(command.run).open()
-    return overridden(folder.read_config(), overrides), folder
+    config = folder.read_config()
+    if config.train.fixed_data:
+        from meld_core.exchange.offline import check_taken_in
+
+        check_taken_in(folder)
+    return overridden(config, overrides), folder
 
 
 def evaluate(command: Eval, line: str) -> int:
@@ -74,7 +83,7 @@ def _chosen(command: Eval | Sweep | Probe) -> tuple[Config, Weights, RunFolder |
 def _of_run(name: str) -> tuple[Config, Weights, RunFolder]:
     from meld_core.evaluate import final_weights
 
-    folder = (run_folder(name) if Path(name).name == name and not Path(name).is_dir() else RunFolder(Path(name))).open()
+    folder = named_run(name).open()
     return folder.read_config(), final_weights(folder), folder
 
 
@@ -102,17 +111,3 @@ def launch(command: Launch, line: str) -> int:
     outcome = run_graph(processes, folder, quiet=False)
     print(f"meld: {outcome.reason}", file=sys.stderr)
     return outcome.code
-
-
-def verify(command: Data, line: str) -> int:
-    """`meld data verify`."""
-    from meld_core.storage.repair import repair
-    from meld_core.storage.verify import verify as verify_folder
-
-    folder = Path(command.folder)
-    report, done = repair(folder) if command.repair else (verify_folder(folder), [])
-    for sentence in (*done, *report.sentences()):
-        print(sentence, file=sys.stderr)
-    print(report.summary())
-    print("sound" if report.sound else "not sound")
-    return 0 if report.sound else 1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from meld_core.detectors.labels import LabelError, Labels, make_labels
+from meld_ros import conversions as ros
+from meld_ros.bags import BagError
+from meld_ros.bags.hear import messages
+from meld_ros.bags.reader import open_bag
 from meld_ros.images import pixels_of
 
 _IMAGE, _LABEL, _REWARD = "detector_image", "label", "truth"
@@ -21,20 +25,15 @@ def labels_of_bag(path: Path, condition: str) -> Labels:
         LabelError: where the bag cannot be read, or holds no pictures with labels.
     """
     try:
-        reader = importlib.import_module("rosbags.highlevel").AnyReader
-    except ImportError:
-        raise LabelError("reading bags needs the package rosbags: pip install rosbags") from None
-    try:
-        with reader([path]) as bag:
-            messages = [(c.topic.rpartition("/")[2], bag.deserialize(raw, c.msgtype)) for c, _, raw in bag.messages()]
-    except Exception as error:  # rosbags has no common error for what it cannot read
-        raise LabelError(f"{path} is no bag that can be read: {error}") from None
-    said = {_stamp(msg): bool(_named(msg, "success")) for topic, msg in messages if topic == _REWARD}
+        said_and_seen = list(_messages(path))
+    except BagError as error:
+        raise LabelError(str(error)) from None
+    said = {_stamp(msg): bool(_named(msg, "success")) for topic, msg in said_and_seen if topic == _REWARD}
     pictures: list[np.ndarray] = []
     success: list[bool] = []
     groups: list[int] = []
     word: bool | None = None
-    for topic, msg in messages:
+    for topic, msg in said_and_seen:
         if topic == _LABEL and msg.data in ("success", "failure"):
             word = msg.data == "success"
         shown = said.get(_stamp(msg), word) if topic == _IMAGE else None
@@ -45,6 +44,13 @@ def labels_of_bag(path: Path, condition: str) -> Labels:
     if not pictures:
         raise LabelError(f"{path} holds no {_IMAGE} after a {_LABEL}, nor with the stamp of a {_REWARD}")
     return make_labels(pictures, success, groups, condition, "simulator" if said else "person")
+
+
+def _messages(path: Path) -> Iterator[tuple[str, Any]]:
+    """Name and message of what labels are made from, in whatever namespaces."""
+    with open_bag(path) as bag:
+        for topic, _, msg in messages(bag, (ros.DETECTOR_IMAGE, ros.LABEL, ros.TRUTH)):
+            yield topic.name, msg
 
 
 def _stamp(msg: Any) -> int:

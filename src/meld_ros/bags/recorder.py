@@ -1,0 +1,188 @@
+"""Recorder: raw messages of every topic into a bag, with the QoS that their publishers offer."""
+
+from __future__ import annotations
+
+import heapq
+import importlib
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import rclpy
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+from meld_ros.bags import library
+from meld_ros.bags.writer import BagWriter
+
+_DEPTH = 1000
+"""Messages of a topic that may wait while the disk is busy."""
+_PATIENCE = 500_000_000
+"""Messages are put in order of arrival within this time [ns]."""
+_NOT_ALL = ("/rosout", "/parameter_events")
+
+
+class InOrder:
+    """Sorts messages by time of arrival: an executor takes those that wait topic by topic.
+
+    Args:
+        write: Takes topic, time [ns] and bytes; times never go back.
+    """
+
+    def __init__(self, write: Callable[[str, int, bytes], None]) -> None:
+        self._write = write
+        self._waiting: list[tuple[int, int, str, bytes]] = []
+        self._number = itertools.count()
+        self._newest, self._written = 0, 0
+
+    def add(self, topic: str, stamp: int, data: bytes) -> None:
+        """Take one message; those that nothing earlier can precede any more are written."""
+        heapq.heappush(self._waiting, (stamp, next(self._number), topic, data))
+        self._newest = max(self._newest, stamp)
+        self._flush(self._newest - _PATIENCE)
+
+    def close(self) -> None:
+        """Write the rest."""
+        self._flush(self._newest)
+
+    def _flush(self, until: int) -> None:
+        while self._waiting and self._waiting[0][0] <= until:
+            stamp, _, topic, data = heapq.heappop(self._waiting)
+            self._written = max(self._written, stamp)
+            self._write(topic, self._written, data)
+
+
+class Recorder(Node):
+    """Subscribes to what there is and to what appears later.
+
+    Args:
+        writer: Of the bag.
+        topics: Full names of the topics to record; empty for all but /rosout and /parameter_events.
+    """
+
+    def __init__(self, writer: BagWriter, topics: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__("meld_recorder", **kwargs)
+        self._bag, self._wanted = writer, set(topics)
+        self._ordered = InOrder(writer.write)
+        self._known: set[str] = set()
+        self._last: dict[tuple[str, bytes], int] = {}
+        self.recorded: Counter[str] = Counter()
+        """Messages per topic."""
+        self.dropped: Counter[str] = Counter()
+        """Messages per topic that were published but did not arrive, by their publishers' numbering."""
+        self.refused: list[str] = []
+        """Topics that cannot be recorded, one sentence each."""
+
+    def discover(self) -> None:
+        """Subscribe to topics that have appeared; call it a few times a second."""
+        for name, kinds in self.get_topic_names_and_types(no_demangle=False):
+            if name in self._known or (name not in self._wanted if self._wanted else name in _NOT_ALL):
+                continue
+            offers = self.get_publishers_info_by_topic(name)
+            if offers:
+                self._known.add(name)
+                self._subscribe(name, kinds, offers)
+
+    def _subscribe(self, name: str, kinds: Sequence[str], offers: Sequence[TopicEndpointInfo]) -> None:
+        kind = message_type(kinds[0])
+        if len(kinds) > 1 or kind is None or not self._bag.knows(kinds[0]):
+            reason = "several types" if len(kinds) > 1 else f"type {kinds[0]}, whose definition is not known here"
+            self.refused.append(f"{name} is not recorded: it has {reason}")
+            return
+        self._bag.add_topic(name, kinds[0], [described(offer.qos_profile) for offer in offers])
+        qos = adapted(offer.qos_profile for offer in offers)
+        self.create_subscription(kind, name, self._on_message(name), qos, raw=True)
+
+    def _on_message(self, topic: str) -> Callable[[Any, Any], None]:
+        def take(data: bytes, info: dict[str, Any]) -> None:
+            self._count(topic, info)
+            self._ordered.add(topic, int(info.get("received_timestamp") or time.time_ns()), bytes(data))
+
+        return take
+
+    def _count(self, topic: str, info: dict[str, Any]) -> None:
+        """Gaps in a publisher's numbers are messages that were lost; distributions before Jazzy do not tell numbers."""
+        self.recorded[topic] += 1
+        number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
+        if not number or not publisher:
+            return
+        key = (topic, bytes(publisher["data"]))
+        before = self._last.get(key, number - 1)
+        self.dropped[topic] += max(0, number - before - 1)
+        self._last[key] = max(before, number)
+
+    def close(self) -> None:
+        """Write what waits to be put in order."""
+        self._ordered.close()
+
+
+@contextmanager
+def listening(writer: BagWriter, topics: Sequence[str]) -> Iterator[tuple[Recorder, Callable[[float], None]]]:
+    """A recorder, and what lets it take messages for some time [s]. Everything is written when this ends."""
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    recorder = Recorder(writer, [name if name.startswith("/") else f"/{name}" for name in topics])
+    executor = SingleThreadedExecutor()
+    executor.add_node(recorder)
+
+    def take(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0.0:
+            executor.spin_once(timeout_sec=left)
+
+    try:
+        yield recorder, take
+    finally:
+        recorder.close()
+        writer.close()
+        executor.shutdown()
+        recorder.destroy_node()
+        rclpy.try_shutdown()
+
+
+def message_type(name: str) -> Any:
+    """The class of 'package/msg/Name'; None where its package is not installed."""
+    package, _, kind = name.partition("/msg/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), kind, None)
+    except ImportError:
+        return None
+
+
+def adapted(offers: Iterable[QoSProfile]) -> QoSProfile:
+    """The strictest subscription that all these publishers satisfy, as rosbag2 chooses it."""
+    known = list(offers)
+    reliable = all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in known)
+    latched = all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in known)
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=_DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def described(qos: QoSProfile) -> Any:
+    """A QoS profile as rosbags writes it; the numbers of the policies are rmw's in both."""
+    interfaces = library("interfaces")
+
+    def seconds(duration: Duration) -> Any:
+        return interfaces.QosTime(*divmod(int(duration.nanoseconds), 1_000_000_000))
+
+    return interfaces.Qos(
+        interfaces.QosHistory(int(qos.history)),
+        qos.depth,
+        interfaces.QosReliability(int(qos.reliability)),
+        interfaces.QosDurability(int(qos.durability)),
+        seconds(qos.deadline),
+        seconds(qos.lifespan),
+        interfaces.QosLiveliness(int(qos.liveliness)),
+        seconds(qos.liveliness_lease_duration),
+        qos.avoid_ros_namespace_conventions,
+    )

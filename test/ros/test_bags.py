@@ -1,0 +1,361 @@
+"""Bags: written in the layout of rosbag2, read, recovered after a kill, recorded over real DDS, turned into trials."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from meld_core.storage.run_folder import RunFolder
+from meld_ros import conversions as ros_names
+from meld_ros.bags import BagError
+from meld_ros.bags.hear import namespace_of, split_topic
+from meld_ros.bags.reader import files_of, open_bag, recover
+from meld_ros.bags.recorder import InOrder, Recorder, adapted, described
+from meld_ros.bags.writer import BagWriter
+from meld_ros.cli import main
+
+from .conftest import DEADLINE, Ros
+
+STRING = "std_msgs/msg/String"
+
+
+def text(value: str) -> bytes:
+    return bytes(serialize_message(String(data=value)))
+
+
+def bag_of(folder: Path, messages: list[tuple[str, int, bytes]], split: int = 10**9) -> Path:
+    writer = BagWriter(folder, split)
+    for name in dict.fromkeys(topic for topic, _, _ in messages):
+        writer.add_topic(name, STRING)
+    for topic, stamp, data in messages:
+        writer.write(topic, stamp, data)
+    writer.close()
+    return folder
+
+
+def read(path: Path) -> list[tuple[str, int, bytes]]:
+    with open_bag(path) as bag:
+        return list(bag.messages())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["/a", "/left/b"]), st.text(max_size=40)), max_size=30), st.integers(40, 400))
+def test_every_message_comes_back_as_it_went_in(
+    tmp_path_factory: pytest.TempPathFactory, said: list[tuple[str, str]], split: int
+) -> None:
+    messages = [(topic, 1000 + number, text(value)) for number, (topic, value) in enumerate(said)]
+    folder = bag_of(tmp_path_factory.mktemp("bags") / "bag", messages, split)
+    assert read(folder) == messages
+    metadata = yaml.safe_load((folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    assert metadata["message_count"] == len(messages)
+    assert metadata["relative_file_paths"] == [path.name for path in files_of(folder)]
+
+
+def test_metadata_hold_every_field_that_rosbag2_documents(tmp_path: Path) -> None:
+    """Version 8 by hand: 3 messages of 20 to 24 bytes of data, 40 ns apart, in files of at most one message."""
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    writer = BagWriter(tmp_path / "night", 1)
+    writer.add_topic("/task", STRING, [described(latched)])
+    for number in range(3):
+        writer.write("/task", 1_000_000_000 + 40 * number, text("word"))
+    writer.close()
+    assert sorted(p.name for p in (tmp_path / "night").iterdir()) == [
+        "metadata.yaml", "night_0.mcap", "night_1.mcap", "night_2.mcap",
+    ]  # fmt: skip
+    told = yaml.safe_load((tmp_path / "night/metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    (topic,) = told.pop("topics_with_message_count")
+    files = [
+        {
+            "path": f"night_{n}.mcap",
+            "starting_time": {"nanoseconds_since_epoch": 1_000_000_000 + 40 * n},
+            "duration": {"nanoseconds": 0},
+            "message_count": 1,
+        }
+        for n in range(3)
+    ]
+    assert told == {
+        "version": 8,
+        "storage_identifier": "mcap",
+        "duration": {"nanoseconds": 80},
+        "starting_time": {"nanoseconds_since_epoch": 1_000_000_000},
+        "message_count": 3,
+        "compression_format": "",
+        "compression_mode": "",
+        "relative_file_paths": ["night_0.mcap", "night_1.mcap", "night_2.mcap"],
+        "files": files,
+        "custom_data": None,
+        "ros_distro": os.environ.get("ROS_DISTRO", "rosbags"),
+    }
+    assert topic["message_count"] == 3
+    about = topic["topic_metadata"]
+    assert (about["name"], about["type"], about["serialization_format"]) == ("/task", STRING, "cdr")
+    assert about["type_description_hash"].startswith("RIHS01_df668c740482")
+    (qos,) = yaml.safe_load(about["offered_qos_profiles"])
+    assert (qos["history"], qos["depth"], qos["reliability"], qos["durability"]) == (1, 1, 1, 1)
+    assert set(qos) == {
+        "history", "depth", "reliability", "durability", "deadline", "lifespan", "liveliness",
+        "liveliness_lease_duration", "avoid_ros_namespace_conventions",
+    }  # fmt: skip
+
+
+def test_each_file_can_be_read_alone(tmp_path: Path) -> None:
+    folder = bag_of(tmp_path / "bag", [("/a", n, text(str(n))) for n in range(3)], split=1)
+    assert [message for path in files_of(folder) for message in read(path)] == read(folder)
+
+
+def test_a_bag_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.mcap").write_bytes(b"not a bag at all" * 10)
+    for name, sentence in (
+        ("nowhere", "there is no bag"),
+        ("empty", "is no bag: it has neither metadata.yaml nor MCAP files"),
+        ("bad.mcap", "is no bag that can be read"),
+    ):
+        with pytest.raises(BagError, match=sentence), open_bag(tmp_path / name):
+            pass
+    with pytest.raises(BagError, match="exists already"):
+        BagWriter(tmp_path / "empty", 1)
+
+
+def test_without_rosbags_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "rosbags.rosbag2", None)
+    for command in (["record", "--out", "b"], ["import", "b", "--out", "o"], ["replay", "b"]):
+        assert main(["data", *command]) == 2
+        assert capsys.readouterr().err == "meld: bags need the package rosbags: pip install 'meld_ros[bags]'\n"
+
+
+def test_messages_are_put_in_order_of_arrival() -> None:
+    """Half a second of patience: 0.9 s waits for 1.0 s, and 0.1 s comes too late to go before 0.3 s."""
+    written: list[tuple[str, int]] = []
+    order = InOrder(lambda topic, stamp, data: written.append((topic, stamp)))
+    for topic, stamp in (("a", 300), ("b", 1000), ("c", 900), ("late", 100), ("d", 1600)):
+        order.add(topic, stamp * 1_000_000, b"")
+    assert written == [("a", 300_000_000), ("late", 300_000_000), ("c", 900_000_000), ("b", 1_000_000_000)]
+    order.close()
+    assert written[-1] == ("d", 1_600_000_000)
+
+
+def test_the_strictest_subscription_that_all_publishers_satisfy() -> None:
+    reliable = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    lossy = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    both, latched = adapted([reliable, lossy]), adapted([reliable])
+    assert (both.reliability, both.durability) == (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
+    assert (latched.reliability, latched.durability) == (ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def test_gaps_in_a_publishers_numbers_are_dropped_messages(ros: Ros, tmp_path: Path) -> None:
+    recorder = ros.node(Recorder, BagWriter(tmp_path / "bag", 10**6))
+    for publisher, number in ((b"one", 5), (b"one", 6), (b"two", 1), (b"one", 9), (b"two", 2), (b"one", 10)):
+        recorder._count("/a", {"publication_sequence_number": number, "publisher_gid": {"data": publisher}})
+    recorder._count("/old", {"received_timestamp": 1})  # a distribution that does not tell
+    assert (recorder.recorded["/a"], recorder.dropped["/a"], recorder.dropped["/old"]) == (6, 2, 0)
+
+
+def test_latched_messages_and_late_topics_are_recorded_as_they_were_sent(ros: Ros, tmp_path: Path) -> None:
+    probe: Node = ros.probe()
+    probe.create_publisher(String, "said", ros_names.LATCHED_QOS).publish(String(data="before"))
+    writer = BagWriter(tmp_path / "bag", 10**9)
+    recorder = ros.node(Recorder, writer)
+
+    def recorded(topic: str) -> Callable[[], bool]:
+        def look() -> bool:
+            recorder.discover()
+            return bool(recorder.recorded[topic])
+
+        return look
+
+    ros.until(recorded("/said"), "the latched message")
+    picture = Image(height=1, width=1, encoding="rgb8", step=3, data=b"abc")
+    late = probe.create_publisher(Image, "left/image", 10)
+
+    def published() -> bool:
+        late.publish(picture)
+        return recorded("/left/image")()
+
+    ros.until(published, "a picture on a topic that appeared later")
+    recorder.close()
+    writer.close()
+    messages = read(tmp_path / "bag")
+    assert [data for topic, _, data in messages if topic == "/said"] == [text("before")]
+    assert bytes(serialize_message(picture)) in [data for topic, _, data in messages if topic == "/left/image"]
+    with open_bag(tmp_path / "bag") as bag:
+        (said,) = [c for c in bag.connections if c.topic == "/said"]
+        assert said.ext.offered_qos_profiles[0].durability.name == "TRANSIENT_LOCAL"
+        assert "/rosout" not in bag.topics
+
+
+def test_names_and_namespaces(tmp_path: Path) -> None:
+    assert split_topic("/left/trials/ack", ["trials", "trials/ack", "ack"]) == ("/left", "trials/ack")
+    assert split_topic("/task", ["task"]) == ("", "task")
+    assert split_topic("/other", ["task"]) == ("", "/other")
+    two = bag_of(tmp_path / "two", [("/left/task", 1, text("")), ("/right/task", 2, text(""))])
+    none = bag_of(tmp_path / "none", [("/a", 1, text(""))])
+    with open_bag(two) as bag:
+        assert namespace_of(bag, "right") == "/right"
+        with pytest.raises(BagError, match="graphs in the namespaces /left, /right; say which by --namespace"):
+            namespace_of(bag, None)
+        with pytest.raises(BagError, match="holds no graph in namespace '/up'; it has /left, /right"):
+            namespace_of(bag, "up")
+    with open_bag(none) as bag, pytest.raises(BagError, match="no topic `task`"):
+        namespace_of(bag, None)
+
+
+def test_a_file_that_was_cut_anywhere_gives_back_its_whole_chunks(tmp_path: Path) -> None:
+    """Chunks are of 1 MB: messages of 300 kB come in fours."""
+    data = [text(f"{n}" * 300_000) for n in range(9)]
+    whole = bag_of(tmp_path / "whole", [("/a", n, one) for n, one in enumerate(data)])
+    content = (whole / "whole_0.mcap").read_bytes()
+    saved = set()
+    for percent in range(5, 100, 8):
+        cut = tmp_path / f"cut{percent}" / ".recording" / "cut_0"
+        cut.mkdir(parents=True)
+        (cut / "cut_0.mcap").write_bytes(content[: len(content) * percent // 100])
+        count, remarks = recover(tmp_path / f"cut{percent}", tmp_path / f"out{percent}", 10**9)
+        assert "was not closed" in remarks[0]
+        assert [message for _, _, message in read(tmp_path / f"out{percent}")] == data[:count]
+        saved.add(count)
+    assert saved == {0, 4, 8}
+    assert recover(whole, tmp_path / "same", 10**9) == (9, [])
+    assert read(tmp_path / "same") == read(whole)
+
+
+class Commands:
+    """`meld` commands as processes of a folder, all on the test's domain."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._started = folder, list[subprocess.Popen[str]]()
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "meld_ros.cli", *arguments],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._started.append(process)
+        return process
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=3 * DEADLINE)
+        assert "Traceback" not in output, output
+        return process.returncode, output
+
+    def close(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def meld(domain: None, tmp_path: Path) -> Iterator[Commands]:
+    commands = Commands(tmp_path)
+    yield commands
+    commands.close()
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> None:
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, f"still waiting for {what}"
+        time.sleep(0.05)
+
+
+def test_a_recorded_graph_becomes_the_bytes_that_it_stored(meld: Commands, ros: Ros, tmp_path: Path) -> None:
+    """Real processes over DDS: record, import in both ways, replay, train from it."""
+    recorder = meld.start("data", "record", "--out", "bag")
+    listening = ros.probe()
+    ros.until(lambda: "meld_recorder" in listening.get_node_names(), "the recorder")
+    settings = ("--set", "eval.trials=1", "eval.video_trials=0", "eval.baselines=false", "eval.processes=1")
+    code, output = meld.run("train", "--config", "smoke", "--run", "x", *settings)
+    assert code == 0, output
+    recorder.send_signal(signal.SIGINT)
+    output, _ = recorder.communicate(timeout=DEADLINE)
+    assert recorder.returncode == 0, output
+    assert " 0 dropped: bag" in output
+    stored = {path.name: path.read_bytes() for path in (tmp_path / "runs/x/replay").glob("*.safetensors")}
+    assert len(stored) == 4
+    for options in ((), ("--from-steps",)):
+        out = f"imported{len(options)}"
+        code, output = meld.run("data", "import", "bag", "--out", out, *options)
+        assert code == 0, output
+        assert "4 were recorded as sent, 4 rebuilt from their steps (4 equal to the sent ones)" in output
+        assert {path.name: path.read_bytes() for path in (tmp_path / out / "replay").iterdir()} == stored
+    assert RunFolder(tmp_path / "imported0").read_config() == RunFolder(tmp_path / "runs/x").read_config()
+    code, output = meld.run("data", "replay", "bag", "--json", "same.json")
+    assert code == 0, output
+    figures = json.loads((tmp_path / "same.json").read_text())
+    assert (figures["trials"], figures["max_deviation"], figures["equal"]) == (4, 0.0, True)
+    assert [one["source"] for one in figures["each"]] == ["script", "script", "policy", "policy"]
+    code, output = meld.run("data", "replay", "bag", "--weights", "runs/x/weights/final.safetensors")
+    assert code == 1, output
+    assert "not equal: " in output
+
+
+def test_a_killed_recording_says_how_to_save_it(meld: Commands, ros: Ros, tmp_path: Path) -> None:
+    recorder = meld.start("data", "record", "--out", "bag", "--topics", "noise", "--split", "2")
+    probe = ros.probe()
+    publisher = probe.create_publisher(String, "noise", 100)
+    ros.until(lambda: publisher.get_subscription_count() == 1, "the subscription")
+    said = [f"{number} " + "x" * 200_000 for number in range(40)]
+
+    def has_chunks() -> bool:
+        unfinished = list((tmp_path / "bag/.recording").glob("*/*.mcap"))
+        return (tmp_path / "bag/bag_1.mcap").is_file() and any(path.stat().st_size > 10**6 for path in unfinished)
+
+    for _ in range(100):
+        for message in said[:10]:
+            publisher.publish(String(data=message))
+        time.sleep(0.1)
+        if has_chunks():
+            break
+    assert has_chunks()
+    recorder.send_signal(signal.SIGKILL)
+    recorder.wait()
+    code, output = meld.run("data", "import", "bag", "--out", "o")
+    assert code == 2
+    assert "bag was not closed; save what it holds: meld data recover bag --out DIR" in output
+    code, output = meld.run("data", "recover", "bag", "--out", "saved")
+    assert code == 0, output
+    assert "was not closed" in output
+    saved = read(tmp_path / "saved")
+    assert f"{len(saved)} messages saved in saved" in output
+    assert len(saved) >= 25
+    assert {data for _, _, data in saved} <= {text(message) for message in said}
+
+
+def test_a_recording_of_a_run_that_does_not_run_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+    assert main(["data", "record", "--run", "nowhere"]) == 2
+    assert "there is no run folder" in capsys.readouterr().err
+    (tmp_path / "runs/x").mkdir(parents=True)
+    (tmp_path / "runs/x/config.yaml").write_text("")
+    assert main(["data", "record", "--run", "x"]) == 2
+    assert "no graph of run runs/x is running; start it first, or leave --run out" in capsys.readouterr().err
+    assert main(["data", "record", "--split", "0"]) == 2
+    assert "--split is 0.0, must be more than 0 [MB]" in capsys.readouterr().err
+    assert not list(tmp_path.glob("bags"))
