@@ -134,16 +134,13 @@ class Trainer:
         if not trial.meta.aborted:
             self._complete.add(trial.meta.id.counter)
         self._steps = self._replay.steps
-        age = max(0, trial.meta.id.counter - 1 - self._trained_through(trial))
-        self._metrics.write("trial", steps=self._steps, weights_age=age, **trial_summary(trial))
         index, initial = trial.meta.id.counter, self._schedule.initial_trials
+        through = self._schedule.plan(index).needs_weights_through
+        age = 0 if through is None else max(0, index - 1 - through)
+        self._metrics.write("trial", steps=self._steps, weights_age=age, **trial_summary(trial))
         phase, total = ("demonstrations", initial) if index < initial else ("training", self._schedule.trials)
         if not self._fixed:
             self._metrics.write("status", phase=phase, current=index + 1, total=total)
-
-    def _trained_through(self, trial: Trial) -> int:
-        through = self._schedule.plan(trial.meta.id.counter).needs_weights_through
-        return trial.meta.id.counter - 1 if through is None else through
 
     def train_next(self, between: Callable[[], None] | None = None) -> Weights | None:
         """Train on the next trial of the schedule.

@@ -14,14 +14,19 @@ from hypothesis import strategies as st
 from lockstep_ring import SMALL, Ring, running
 
 from meld_core.agent import Agent
-from meld_core.config import Config
+from meld_core.announce import Announcement, EpisodeKey, GateReport
+from meld_core.collector import Collector
+from meld_core.config import Config, to_mapping
 from meld_core.exchange.compare import Comparison
 from meld_core.exchange.importer import Importer, ImportReport
-from meld_core.exchange.rebuild import IncompleteError, Rebuilder, RecordedAgent
+from meld_core.exchange.rebuild import Rebuilder, RecordedAgent
 from meld_core.exchange.recorded import Heard, RecordedTrial, Recording
 from meld_core.exchange.steps import IncompleteError
+from meld_core.robot import GateState
+from meld_core.schedule import Schedule, TrialPlan
+from meld_core.storage.memory_sink import MemorySink
 from meld_core.storage.trial_file import decode_trial, encode_trial
-from meld_core.types import Reward
+from meld_core.types import Reward, Trial
 from meld_core.weights import Weights
 
 SLOW = settings(max_examples=30, deadline=None)
@@ -237,10 +242,8 @@ def acted() -> tuple[Config, Weights, Tapped]:
     config = dataclasses.replace(
         SMALL, train=dataclasses.replace(SMALL.train, demonstrations=1, trials=2, lead=1), model=SMALL.model
     )
-    weights = Weights(Agent(config)._nets.state_dict(), 0, 0, "ring", _mapping(config))
+    weights = Weights(Agent(config)._nets.state_dict(), 0, 0, "ring", to_mapping(config))
     ring = Tapped(trials=0)
-    from meld_core.schedule import Schedule
-
     schedule = Schedule(config)
     ring.collector._plans = lambda index: schedule.plan(index) if index < 2 else None
     ring.collector._config = config
@@ -250,12 +253,6 @@ def acted() -> tuple[Config, Weights, Tapped]:
     ring.heard.append(Heard("weights", 0, 0, weights))
     ring.run()
     return config, weights, ring
-
-
-def _mapping(config: Config) -> dict[str, Any]:
-    from meld_core.config import to_mapping
-
-    return to_mapping(config)
 
 
 def test_a_policy_trial_names_the_weights_that_acted(acted: tuple[Config, Weights, Tapped]) -> None:
@@ -300,6 +297,131 @@ def test_one_changed_command_is_found(acted: tuple[Config, Weights, Tapped]) -> 
     assert policy.to_json()["max_deviation"] == pytest.approx(0.25, abs=1e-6)
     assert policy.to_json()["mean_deviation"] == pytest.approx(0.25 / 8, abs=1e-6)
     assert sorted(policy.deviations)[-2] == 0.0
+
+
+def by_person(mode: str) -> tuple[Config, list[Heard], list[Trial]]:
+    """A person's trial of two episodes: rows every 250 ms, commands at some of them, the arm rests between."""
+    train = dataclasses.replace(SMALL.train, demonstrations=1, trials=1, demonstrator="person")
+    config = dataclasses.replace(SMALL, train=train, robot=dataclasses.replace(SMALL.robot, mode=mode))
+    heard: list[Heard] = []
+    trials: list[Trial] = []
+    schedule = Schedule(config)
+
+    class Tap:
+        def announce(self, announcement: Announcement) -> None:
+            heard.append(Heard("task", len(heard), 0, announcement))
+
+        def request_reset(self) -> None: ...
+
+        def command(self, action: np.ndarray, stamp: int) -> None: ...
+
+    def plans(index: int) -> TrialPlan | None:
+        return schedule.plan(index) if index < 1 else None
+
+    collector = Collector(config, Agent(config), MemorySink(), Tap(), plans, run="ring", boot="b" * 32,
+                          on_trial=trials.append)  # fmt: skip
+
+    def say(topic: str, stamp: int, value: Any) -> None:
+        heard.append(Heard(topic, len(heard), stamp, value))
+        if topic == "gate_state":
+            collector.on_report(value)
+        elif topic == "executed_action":
+            collector.on_executed(stamp, value)
+        else:
+            collector.on_part(topic, stamp, value)
+
+    collector.start()
+    stamp, parts = 0, ("joint_states", "tool_pose", "image")
+    for episode in range(2):
+        key = EpisodeKey("ring", "b" * 32, 0, episode)
+        say("gate_state", 0, GateReport(GateState.HOLD, "", key, 0, parts))
+        stamp += 1_000_000_000
+        say("gate_state", 0, GateReport(GateState.TELEOP, "", key, stamp, parts))
+        rests = (0, 2, 0, 1) if mode == "realtime" else (0, 0, 0, 0)
+        for number in range(5):
+            for _ in range(1 + (rests[number] if number < 4 else 0)):
+                tool = np.array([0.3, 0.0, 0.06 + 0.001 * number]), np.array([0.0, 0.0, 0.0, 1.0])
+                say("joint_states", stamp, (np.full(6, 0.1 * number), np.zeros(6)))
+                say("tool_pose", stamp, tool)
+                say("image", stamp, np.full((32, 16, 3), number, np.uint8))
+                say("reward", stamp, Reward(0.0, False, 0.0))
+                stamp += 250_000_000
+            if number < 4:
+                say("executed_action", stamp - 250_000_000, np.float32([0.1 * number, 0.0, -0.2]))
+    return config, heard, trials
+
+
+@pytest.mark.parametrize("mode", ["lockstep", "realtime"])
+def test_a_persons_trial_comes_back_byte_for_byte(mode: str) -> None:
+    config, heard, (stored,) = by_person(mode)
+    assert stored.rows["action"][:4, 0].tolist() == np.float32([0.0, 0.1, 0.2, 0.3]).tolist()
+    assert set(stored.rows["source"]) == {2}
+    assert rebuilt(heard, config) == ([encode_trial(stored)], [])
+    last = max(i for i, h in enumerate(heard) if h.topic == "executed_action")
+    files, reasons = rebuilt([h for i, h in enumerate(heard) if i != last], config)
+    assert files == []
+    assert len(reasons) == 1
+
+
+def realtime() -> tuple[Config, list[Heard], list[Trial]]:
+    """Random actions of two episodes in realtime; the reward of row 2 comes after the policy had given up on it."""
+    train = dataclasses.replace(SMALL.train, demonstrations=0, random_trials=1, trials=1)
+    config = dataclasses.replace(SMALL, train=train, robot=dataclasses.replace(SMALL.robot, mode="realtime"))
+    heard: list[Heard] = []
+    trials: list[Trial] = []
+    now = [0.0]
+    schedule = Schedule(config)
+
+    class Tap:
+        def announce(self, announcement: Announcement) -> None:
+            heard.append(Heard("task", len(heard), 0, announcement))
+
+        def request_reset(self) -> None: ...
+
+        def command(self, action: np.ndarray, stamp: int) -> None:
+            heard.append(Heard("action", len(heard), stamp, action))
+
+    def plans(index: int) -> TrialPlan | None:
+        return schedule.plan(index) if index < 1 else None
+
+    collector = Collector(config, Agent(config), MemorySink(), Tap(), plans, run="ring", boot="b" * 32,
+                          on_trial=trials.append, clock=lambda: now[0])  # fmt: skip
+
+    def say(topic: str, stamp: int, value: Any) -> None:
+        heard.append(Heard(topic, len(heard), stamp, value))
+        if topic == "gate_state":
+            collector.on_report(value)
+        elif topic == "executed_action":
+            collector.on_executed(stamp, value)
+        else:
+            collector.on_part(topic, stamp, value)
+
+    collector.start()
+    stamp, parts = 0, ("joint_states", "tool_pose", "image")
+    for episode in range(2):
+        key = EpisodeKey("ring", "b" * 32, 0, episode)
+        say("gate_state", 0, GateReport(GateState.HOLD, "", key, 0, parts))
+        stamp += 1_000_000_000
+        report = GateReport(GateState.POLICY, "", key, stamp, parts)
+        say("gate_state", 0, report)
+        for number in range(5):
+            say("image", stamp, np.full((32, 16, 3), number, np.uint8))
+            say("joint_states", stamp, (np.full(6, 0.1 * number), np.zeros(6)))
+            say("tool_pose", stamp, (np.array([0.3, 0.0, 0.06]), np.array([0.0, 0.0, 0.0, 1.0])))
+            if number == 2:
+                now[0] += 1.0
+                collector.on_report(report)
+            say("reward", stamp, Reward(0.0, False, 0.0))
+            if number < 4:
+                say("executed_action", stamp, heard[-1 if number != 2 else -2].value * np.float32(0.5))
+            stamp += 250_000_000
+    return config, heard, trials
+
+
+def test_in_realtime_a_reward_that_came_too_late_is_missing_again() -> None:
+    config, heard, (stored,) = realtime()
+    assert stored.rows["reward_valid"].tolist() == [True, True, False, True, True] * 2
+    assert rebuilt(heard, config) == ([encode_trial(stored)], [])
 
 
 def test_recording_groups_by_announcement(live: Tapped) -> None:
