@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 _DOMAINS = range(1, 101)
 """On Linux higher domains reach into the ports that the kernel hands out."""
-
-
-_NOTE = ".ros_domain"
 
 
 @contextmanager
@@ -39,24 +35,3 @@ def own_domain() -> Iterator[int | None]:
             yield domain
             return
     raise RuntimeError("all 100 ROS domains are in use on this machine; set ROS_DOMAIN_ID to say which one to use")
-
-
-@contextmanager
-def noted(folder: Path, domain: int | None) -> Iterator[None]:
-    """As long as this lasts, the run's folder tells its domain to those who want to listen."""
-    note = folder / _NOTE
-    number = os.environ.get("ROS_DOMAIN_ID", "0") if domain is None else str(domain)
-    with suppress(OSError):
-        note.write_text(number, encoding="utf-8")
-    try:
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-
-
-def domain_of(folder: Path) -> str:
-    """The domain of the graph that runs in a folder; "" where none does."""
-    try:
-        return (folder / _NOTE).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""

@@ -118,7 +118,12 @@ class Rebuilder:
         broken_off = bool(aborted) or (not rows and recorded.broken_off)
         for number, segment in enumerate(recorded.segments):
             last = number == len(recorded.segments) - 1
-            self._play(collector, segment, recorded.after(number), open_end=last and broken_off)
+            try:
+                self._play(collector, segment, recorded.after(number), open_end=last and broken_off)
+            except IncompleteError as error:
+                if last and recorded.following is None and not rows:
+                    raise IncompleteError(f"the recording ends before the trial does ({error})") from None
+                raise
         if collector.phase is not Phase.FINISHED:
             if not broken_off:
                 raise IncompleteError("the recording ends before the trial does")

@@ -18,7 +18,7 @@ from meld_ros.bags import library
 from meld_ros.bags.writer import CONFIG, BagWriter
 from meld_ros.commands.data import run_of
 from meld_ros.commands.training import require_ros, stop_requested
-from meld_ros.domain import domain_of
+from meld_ros.doctor_processes import node_processes
 from meld_ros.graph import environment
 
 if TYPE_CHECKING:
@@ -55,10 +55,11 @@ def _environment(folder: RunFolder | None) -> dict[str, str]:
     """That of the run's graph; without a run that of this terminal."""
     if folder is None:
         return {name: value for name, value in environment(Path(), None).items() if name != "ROS_LOG_DIR"}
-    domain = domain_of(folder.path)
-    if not domain and not os.environ.get("ROS_DOMAIN_ID"):
+    path = folder.path.resolve()
+    domains = {process.domain for process in node_processes() if process.run and Path(process.run).resolve() == path}
+    if not domains:
         raise ConfigError(f"no graph of run {folder.path} is running; start it first, or leave --run out")
-    return environment(folder.path, int(domain) if domain else None)
+    return environment(path, domains.pop())
 
 
 def _record(writer: BagWriter, topics: tuple[str, ...], stop: threading.Event) -> int:

@@ -19,7 +19,7 @@ from meld_core.config import Config, ConfigError
 from meld_core.doctor.examination import enough, examine
 from meld_core.doctor.machine import look_at_machine
 from meld_core.doctor.snapshot import Finding, ProcessSeen, Snapshot
-from meld_core.storage.run_folder import RunError, RunFolder, run_folder
+from meld_core.storage.run_folder import RunError, RunFolder, named_run
 from meld_ros.commands.training import has_ros
 from meld_ros.doctor_processes import node_processes
 from meld_ros.graph import GRAPHS, Options, parameters_of
@@ -76,8 +76,7 @@ def _begin(command: Doctor) -> tuple[Snapshot, RunFolder | None]:
 def _folder(command: Doctor, processes: list[ProcessSeen]) -> RunFolder | None:
     """The run that was named; where nothing was named, the only one whose graph runs here."""
     if command.run:
-        by_name = Path(command.run).name == command.run and not Path(command.run).is_dir()
-        return (run_folder(command.run) if by_name else RunFolder(Path(command.run))).open()
+        return named_run(command.run).open()
     running = {process.run for process in processes if process.run}
     named = command.config or command.set or (command.robot, command.task) != ("mujoco", "insertion")
     return None if named or len(running) != 1 else RunFolder(Path(running.pop()))

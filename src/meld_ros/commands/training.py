@@ -12,7 +12,7 @@ from types import FrameType
 
 from meld_core.config import Config
 from meld_core.storage.run_folder import RunFolder
-from meld_ros.domain import noted, own_domain
+from meld_ros.domain import own_domain
 from meld_ros.graph import Options, Process, environment, render
 from meld_ros.supervisor import Outcome, Supervisor
 
@@ -81,14 +81,14 @@ def run_graph(
     processes: Sequence[Process], folder: RunFolder, *, quiet: bool, on_started: Callable[[], None] = lambda: None
 ) -> Outcome:
     """Run a rendered graph under the supervisor, on a ROS domain of its own."""
-    with own_domain() as domain, noted(folder.path, domain):
+    with own_domain() as domain:
         supervisor = Supervisor(processes, environment(folder.path, domain), folder.path / "logs", quiet=quiet)
         return supervisor.run(on_started)
 
 
 def _train_in_graph(config: Config, folder: RunFolder, show: Callable[[], None]) -> tuple[Outcome, dict[str, int]]:
     processes = render("train", config, Options(folder=folder.path))
-    with own_domain() as domain, noted(folder.path, domain):
+    with own_domain() as domain:
         supervisor = Supervisor(processes, environment(folder.path, domain), folder.path / "logs", quiet=True)
         outcome = supervisor.run(show)
         return outcome, supervisor.process_ids
