@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -66,6 +66,12 @@ class PersonDuties:
 NOBODY = PersonDuties()
 
 
+def _bench_of(announcement: Announcement) -> tuple[Any, ...]:
+    """What a person has to set up for an episode: where the box stands, and which port is live."""
+    task = announcement.task
+    return task.box_position, task.box_yaw, task.ports, task.live_in(announcement.key.episode)
+
+
 class PersonError(RuntimeError):
     """What a person asked for cannot be done now; its text is one clear sentence."""
 
@@ -90,6 +96,7 @@ class Host:
         self._reset_stamp = 0
         self._wanted = False
         self._awaited = ""
+        self._set_up: Any = None
         self._seen = False
         self._heard = clock()
         self.step: Step | None = None
@@ -112,7 +119,10 @@ class Host:
         key, task = self._announced.key, self._announced.task
         where = f"trial {key.trial + 1}, episode {key.episode + 1}"
         if self._awaited == "next_task":
-            return f"a person to set up task '{task.id}' with live port {task.live + 1} ({where}): next_task"
+            x, y, _ = task.box_position
+            bench = f"box at x {1000 * x:.0f}, y {1000 * y:.0f} mm, turned by {task.box_yaw:.2f} rad"
+            port = f"the cable in port {task.live_in(key.episode) + 1} of {len(task.ports)}"
+            return f"a person to set up task '{task.id}': {bench}, {port} ({where}): next_task"
         return f"a person to bring the arm to its start pose ({where}): reset_done"
 
     def announce(self, announcement: Announcement) -> None:
@@ -150,10 +160,10 @@ class Host:
         if not key.same_trial(self._prepared):
             self._robot.set_task(self._announced.task)
             self._prepared = key
-            if self._person.sets_up:
-                self._awaited = "next_task"
-                self._gate.hold("waiting for a person to set up the task")
-                return False
+        if self._person.sets_up and self._set_up != _bench_of(self._announced):
+            self._awaited = "next_task"
+            self._gate.hold("waiting for a person to set up the task")
+            return False
         return self._go_to_start()
 
     def _go_to_start(self) -> bool:
@@ -212,6 +222,8 @@ class Host:
         if self._awaited != "next_task":
             raise PersonError("nobody waits for a task to be set up")
         self._refuse_where_stopped()
+        assert self._announced is not None
+        self._set_up = _bench_of(self._announced)
         return self._go_to_start()
 
     def reset_done(self) -> bool:

@@ -53,7 +53,7 @@ class Placement:
     def yaw(self) -> float:
         """Heading of the box about base_link z [rad], from its first to its last port; 0 with one port."""
         dx, dy, _ = np.subtract(self.mouths[-1], self.mouths[0])
-        return math.atan2(-dx, dy) if len(self.mouths) > 1 else 0.0
+        return math.atan2(0.0 - dx, dy) if len(self.mouths) > 1 else 0.0
 
 
 def read_taught(path: Path) -> tuple[Placement, ...]:
@@ -98,7 +98,7 @@ def _placement(name: str, about: Any, path: Path) -> Placement:
 
 
 def _check_apart(placements: tuple[Placement, ...], path: Path) -> None:
-    every = [(p.name, i, m, p.splits[i]) for p in placements for i, m in enumerate(p.mouths)]
+    every = [(p.name, i + 1, m, p.splits[i]) for p in placements for i, m in enumerate(p.mouths)]
     for k, (name, port, mouth, split) in enumerate(every):
         for other, its_port, its_mouth, its_split in every[:k]:
             distance = float(np.linalg.norm(np.subtract(mouth, its_mouth)))
@@ -193,14 +193,13 @@ def check_fits(placement: Placement, config: TaskConfig) -> None:
         )
 
 
-def check_reach(placement: Placement, config: Config) -> None:
+def check_reach(mouth: Point, config: Config) -> None:
     """Raise ConfigError where a port lies outside the workspace, into which the tool may not go."""
     limits = arm_limits(config)
-    for port, mouth in enumerate(placement.mouths):
-        seat = np.array(mouth) - [0.0, 0.0, config.task.depth]
-        if ((seat < limits.workspace_lower) | (np.array(mouth) > limits.workspace_upper)).any():
-            raise ConfigError(
-                f"port {port} of placement '{placement.name}' at {[round(v, 3) for v in mouth]} m lies outside the "
-                f"workspace {limits.workspace_lower.round(3).tolist()} to {limits.workspace_upper.round(3).tolist()} m "
-                "[settings: task.box_center, robot.workspace_size]"
-            )
+    seat = np.array(mouth) - [0.0, 0.0, config.task.depth]
+    if ((seat < limits.workspace_lower) | (np.array(mouth) > limits.workspace_upper)).any():
+        raise ConfigError(
+            f"a port at {[round(value, 3) for value in mouth]} m lies outside the workspace "
+            f"{limits.workspace_lower.round(3).tolist()} to {limits.workspace_upper.round(3).tolist()} m "
+            "[settings: task.box_center, robot.workspace_size]"
+        )

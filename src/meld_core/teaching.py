@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 
 import numpy as np
 
-from meld_core.taught_tasks import Placement
+from meld_core.taught_tasks import Placement, Point
 
 _SAMPLES = 4
 """Poses that must agree before the tool counts as still."""
@@ -47,19 +48,28 @@ class StillPose:
 
 
 class Teaching:
-    """One port after the other, each several times.
+    """One port after the other, each several times. People count ports from 1.
 
     Args:
         ports: How many there are.
         repeats: Teachings of each.
         tolerance: A port whose teachings are further from their mean than this is taught again [m].
         depth: The tip of a seated plug is this far below the mouth [m].
+        check: Raises ValueError where no port can be, (x, y, z) [m].
     """
 
-    def __init__(self, ports: int, repeats: int, tolerance: float, depth: float) -> None:
+    def __init__(
+        self,
+        ports: int,
+        repeats: int,
+        tolerance: float,
+        depth: float,
+        check: Callable[[Point], None] = lambda _: None,
+    ) -> None:
         if ports < 1 or repeats < 1 or tolerance <= 0:
             raise TeachError("at least one port, one teaching of it and a tolerance above 0 are needed")
         self._ports, self._repeats, self._tolerance, self._depth = ports, repeats, tolerance, depth
+        self._check = check
         self._taken: list[np.ndarray] = []
         self._means: list[np.ndarray] = []
         self._spreads: list[float] = []
@@ -75,7 +85,7 @@ class Teaching:
         if self.finished:
             return "all ports are taught"
         return (
-            f"port {len(self._means)} of 0 to {self._ports - 1}, teaching {len(self._taken) + 1} of {self._repeats}: "
+            f"port {len(self._means) + 1} of {self._ports}, teaching {len(self._taken) + 1} of {self._repeats}: "
             "seat the plug, let it rest, confirm; between two teachings pull it out"
         )
 
@@ -83,12 +93,17 @@ class Teaching:
         """Take the tip of the seated plug, (3,) [m]. What came of it, one sentence.
 
         Raises:
-            TeachError: where the teachings of the port disagree; they are forgotten.
+            TeachError: where no port can be there, or the teachings of this one disagree; then they are forgotten.
         """
         if self.finished:
             raise TeachError("all ports are taught already")
-        self._taken.append(np.asarray(tip, np.float64))
-        port = len(self._means)
+        x, y, z = (float(value) for value in tip)
+        try:
+            self._check((x, y, z + self._depth))
+        except ValueError as error:
+            raise TeachError(str(error)) from None
+        self._taken.append(np.array([x, y, z]))
+        port = len(self._means) + 1
         if len(self._taken) < self._repeats:
             return f"port {port}: taken"
         taken, self._taken = np.array(self._taken), []

@@ -13,6 +13,7 @@ import tyro
 from meld_ros.commands import arguments as given_as
 from meld_ros.commands.data_arguments import Data
 from meld_ros.commands.reward_arguments import Camera, Reward
+from meld_ros.commands.task_arguments import Task
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "train": (given_as.Train, "dispatch:train"),
@@ -22,6 +23,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "demo": (given_as.Demo, "demo:run_demo"),
     "study": (given_as.Study, "study:run_study"),
     "launch": (given_as.Launch, "dispatch:launch"),
+    "task": (Task, "task:task"),
     "doctor": (given_as.Doctor, "doctor:run_doctor"),
     "data": (Data, "data:data"),
     "reward": (Reward, "reward:reward"),

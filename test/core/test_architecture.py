@@ -55,7 +55,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "rich": ("meld_core/reporting/progress.py", "meld_ros/commands/*"),
     "tyro": (
         "meld_ros/cli.py", "meld_ros/commands/arguments.py", "meld_ros/commands/data_arguments.py",
-        "meld_ros/commands/reward_arguments.py",
+        "meld_ros/commands/reward_arguments.py", "meld_ros/commands/task_arguments.py",
     ),
     "rclpy": ("meld_ros/bags/*", *NODES, *DRIVERS, "meld_ros/robots/__init__.py"),
     **dict.fromkeys(MESSAGES, NODES),

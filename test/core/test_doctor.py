@@ -112,6 +112,7 @@ def equal_pictures(count: int) -> Any:
         (healthy(machine=MachineSeen(gpu="a card, unused")), "gpu.idle"),
         (healthy(machine=MachineSeen(missing_packages={"cv2": "pip install"})), "package.missing"),
         (healthy(machine=MachineSeen(missing_files={"camera.calibration": "c.yaml"})), "camera.calibration"),
+        (healthy(machine=MachineSeen(missing_files={"task.taught": "p.yaml"})), "task.ports"),
         (healthy(mode="eval"), "weights.missing"),
         (healthy(machine=MachineSeen(ros="cannot load rmw")), "ros.rmw"),
         (healthy(processes=(ProcessSeen(1, "robot", "/", "x", 5, "", ""),)), "ros.domain"),

@@ -169,9 +169,10 @@ def test_a_task_is_set_up_before_its_first_episode_only() -> None:
     bench = Bench(sets_up=True, resets=False)
     assert not bench.ask(announcement())
     assert bench.report.state is GateState.HOLD
-    live = TASK.live + 1
+    x, y, _ = TASK.box_position
     assert bench.report.waits_for == (
-        f"a person to set up task '{TASK.id}' with live port {live} (trial 1, episode 1): next_task"
+        f"a person to set up task '{TASK.id}': box at x {1000 * x:.0f}, y {1000 * y:.0f} mm, turned by "
+        f"{TASK.box_yaw:.2f} rad, the cable in port {TASK.live + 1} of 3 (trial 1, episode 1): next_task"
     )
     with pytest.raises(PersonError, match="the task must be set up first: next_task"):
         bench.host.reset_done()
@@ -181,6 +182,20 @@ def test_a_task_is_set_up_before_its_first_episode_only() -> None:
     assert bench.report.state is GateState.POLICY
     with pytest.raises(PersonError, match="nobody waits for a task"):
         bench.host.next_task()
+
+
+def test_a_bench_that_stays_as_it_is_needs_nobody_and_a_moved_cable_does() -> None:
+    bench = Bench(sets_up=True, resets=False)
+    bench.ask(announcement())
+    bench.host.next_task()
+    assert bench.ask(announcement(trial=1)), "the same box, the same port"
+    assert bench.report.waits_for == ""
+    moved = dataclasses.replace(TASK, later_live=((TASK.live + 1) % 3,))
+    assert bench.ask(Announcement(EpisodeKey("run", "boot", 2, 0), moved)), "it moves in the second episode only"
+    assert not bench.ask(Announcement(EpisodeKey("run", "boot", 2, 1), moved))
+    assert f"the cable in port {(TASK.live + 1) % 3 + 1} of 3 (trial 3, episode 2): next_task" in bench.report.waits_for
+    assert bench.host.next_task()
+    assert bench.report.state is GateState.POLICY
 
 
 def test_after_the_task_the_person_brings_the_arm() -> None:

@@ -75,7 +75,7 @@ def test_the_hash_tells_taught_ports_and_splits_apart_but_not_files(tmp_path: Pa
 
 def test_the_same_place_in_two_splits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"port 0 of 'again' \(held_out\) and port 0 of 'middle' \(train\) are 4.0 mm"
+        ConfigError, match=r"port 1 of 'again' \(held_out\) and port 1 of 'middle' \(train\) are 4.0 mm"
     ):
         write_taught((placement(), placement("again", 0.004, ("held_out",) * 3)), tmp_path / "p.yaml")
     assert list(tmp_path.iterdir()) == []
@@ -121,18 +121,23 @@ def test_what_is_not_the_box_of_the_settings_is_refused(tmp_path: Path) -> None:
         make_tasks(dataclasses.replace(TaskConfig(), name="ethernet"))
 
 
-def test_ports_outside_the_workspace_are_refused() -> None:
-    check_reach(placement(), Config())
-    with pytest.raises(ConfigError, match="port 0 of placement 'middle' at .* lies outside the workspace"):
-        check_reach(placement(shift=0.2), Config())
+def test_ports_outside_the_workspace_are_refused_when_they_are_taught() -> None:
+    for mouth in ROW:
+        check_reach(mouth, Config())
+    teaching = Teaching(1, 1, 0.003, 0.012, lambda mouth: check_reach(mouth, Config()))
+    with pytest.raises(TeachError, match=r"a port at \[0.5, 0.0, 0.06\] m lies outside the workspace"):
+        teaching.add(np.array([0.5, 0.0, 0.048]))
+    assert not teaching.finished
+    teaching.add(np.array([0.3, 0.0, 0.048]))
+    assert teaching.finished
 
 
 def test_teachings_are_averaged_and_the_seated_depth_is_added() -> None:
     teaching = Teaching(ports=2, repeats=3, tolerance=0.003, depth=0.012)
-    assert teaching.prompt.startswith("port 0 of 0 to 1, teaching 1 of 3")
+    assert teaching.prompt.startswith("port 1 of 2, teaching 1 of 3")
     for x in (0.300, 0.301, 0.302):
         said = teaching.add(np.array([x, 0.0, 0.050]))
-    assert said == "port 0: mouth at [0.301, 0.0, 0.062] m, spread 1.0 mm"
+    assert said == "port 1: mouth at [0.301, 0.0, 0.062] m, spread 1.0 mm"
     for _ in range(3):
         teaching.add(np.array([0.3, 0.044, 0.050]))
     made = teaching.placement("p", ("train", "held_out"))

@@ -122,4 +122,5 @@ def _missing_files(config: Config) -> dict[str, str]:
         named |= {f"{group}.reference": camera.reference, f"{group}.calibration": camera.calibration}
     named |= {"reward.goals": config.reward.goals} if config.reward.kind == "pose" else {}
     named |= {"reward.weights": config.reward.weights} if config.reward.kind == "classifier" else {}
+    named |= {"task.taught": config.task.taught} if config.task.name == "ethernet" else {}
     return {setting: path for setting, path in named.items() if path and not Path(path).exists()}

@@ -44,17 +44,22 @@ def check_packages(seen: Snapshot) -> Iterator[Finding]:
 
 
 _FILES = {"device": "camera.device", "reference": "camera.reference", "calibration": "camera.calibration",
-          "goals": "reward.file", "weights": "reward.file"}  # fmt: skip
+          "goals": "reward.file", "weights": "reward.file", "taught": "task.ports"}  # fmt: skip
+_REMEDIES = {"camera.device": "plug it in (`meld camera list` shows what there is)",
+             "task.ports": "teach them with `meld task teach`"}  # fmt: skip
 
 
 def check_files(seen: Snapshot) -> Iterator[Finding]:
     """Whether files and devices that settings name are there."""
     for setting, path in seen.machine.missing_files.items():
         name = _FILES[setting.rpartition(".")[2]]
-        remedy = (
-            "plug it in (`meld camera list` shows what there is)" if name == "camera.device" else "name another one"
+        yield Finding(
+            name,
+            "error",
+            f"{setting} names {path}, which is not there",
+            _REMEDIES.get(name, "name another one"),
+            setting,
         )
-        yield Finding(name, "error", f"{setting} names {path}, which is not there", remedy, setting)
 
 
 def check_weights(seen: Snapshot) -> Iterator[Finding]:
