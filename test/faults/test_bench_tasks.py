@@ -134,21 +134,21 @@ placements:
 """
 
 
-def test_a_run_waits_until_the_person_has_changed_the_task(
-    ros: Ros, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_run_waits_until_the_person_has_changed_the_task(ros: Ros, tmp_path: Path) -> None:
     (tmp_path / "ports.yaml").write_text(TAUGHT)
     write_config(tmp_path / "short.yaml")
-    text = (tmp_path / "short.yaml").read_text().replace("task: {horizon: 6}", "task: {horizon: 6, taught: ports.yaml}")
+    taught = f"task: {{horizon: 6, taught: {tmp_path / 'ports.yaml'}}}"
+    text = (tmp_path / "short.yaml").read_text().replace("task: {horizon: 6}", taught)
     (tmp_path / "short.yaml").write_text(text)
     ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY})
     run = training(tmp_path, "ros2_control", "task:=ethernet", "run:=x")
     listener, asked = Listener(ros), []
     moved: list[Any] = []
+    confirmed: list[GateReport] = []
     msgs.subscription(listener.node, msgs.EXECUTED_ACTION, moved.append)
 
     def waits() -> bool:
+        assert run.poll() is None or confirmed, run.communicate()[0]
         waits_for = listener.reports[-1].waits_for if listener.reports else ""
         return waits_for.endswith("next_task")
 
@@ -160,7 +160,6 @@ def test_a_run_waits_until_the_person_has_changed_the_task(
     assert (moved, listener.reports[-1].state.value) == ([], "HOLD")
     person = meld(tmp_path, "task", "attend")
     assert person.stdin is not None
-    confirmed: list[GateReport] = []
 
     def ended() -> bool:
         """Enter each time that another change is asked for."""
@@ -186,7 +185,7 @@ def test_a_run_waits_until_the_person_has_changed_the_task(
     assert len(confirmed) == 1 + int(live[0] != live[1]), "asked only where the bench must change"
     held_out = make_tasks(RunFolder(tmp_path / "runs" / "x").read_config().task).sample("held_out", 0)
     assert held_out.live == 2
-    with pytest.raises(ConfigError, match="no port of ports.yaml belongs to 'validation'"):
+    with pytest.raises(ConfigError, match="no port of .*ports.yaml belongs to 'validation'"):
         make_tasks(config.task).sample("validation", 0)
 
 
