@@ -35,6 +35,11 @@ def network_environment(peer: str, given: Mapping[str, str] = os.environ) -> dic
     return wanted
 
 
+def join_graph() -> None:
+    """Make this process hear a graph on this machine as its own nodes do; before ROS is started in it."""
+    os.environ.update(network_environment(""))
+
+
 def check_machine(machine: str, given: Mapping[str, str] = os.environ) -> None:
     """Raise ConfigError where half a graph is to be started in a domain that the other half cannot know."""
     if machine != "all" and not given.get("ROS_DOMAIN_ID"):

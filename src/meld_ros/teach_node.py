@@ -20,6 +20,7 @@ from meld_core.teaching import StillPose, TeachError, Teaching
 from meld_ros import conversions as ros
 from meld_ros.keys import pressed_keys
 from meld_ros.node_main import Background
+from meld_ros.qos import SENSOR_QOS
 
 _CONFIRM = ("\n", "\r", " ", "t")
 _LOOK = 0.1
@@ -41,7 +42,7 @@ class TeachNode(Node):
         self._pose = StillPose()
         self._take_arm: Any = self.create_client(ros.SERVICE, ros.START_RESET)
         self._asked = 0.0
-        ros.subscription(self, ros.TOOL_POSE, self._on_pose, ros.SENSOR_QOS)
+        ros.subscription(self, ros.TOOL_POSE, self._on_pose, SENSOR_QOS)
         ros.subscription(self, ros.GATE_STATE, self._on_gate)
         self.create_service(ros.SERVICE, "teach", self._on_teach)
         say(teaching.prompt)

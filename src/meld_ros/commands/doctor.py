@@ -23,6 +23,7 @@ from meld_core.storage.run_folder import RunError, RunFolder, named_run
 from meld_ros.commands.training import has_ros
 from meld_ros.doctor_processes import node_processes
 from meld_ros.graph import GRAPHS, Options, parameters_of
+from meld_ros.network import join_graph
 from meld_ros.share import resolve_config
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def _expected(seen: Snapshot, config: Config, folder: RunFolder | None) -> dict[
 def _listen(seen: Snapshot, config: Config, folder: RunFolder | None, patience: float, status: Any) -> Snapshot:
     from meld_ros.doctor_probe import listening
 
+    join_graph()
     seen = dataclasses.replace(seen, expected=_expected(seen, config, folder))
     began = time.monotonic()
     with listening(config, seen.expected, seen.namespace, seen.domain) as (probe, serve):

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from meld_core.config import Config, ConfigError
 from meld_core.taught_tasks import Placement, TaughtTasks, check_fits, check_reach, read_taught, write_taught
+from meld_ros.network import join_graph
 from meld_ros.share import resolve_config
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def _teach(command: Teach) -> int:
     require_ros()
     from meld_ros.teach_node import teach_live
 
+    join_graph()
     teach_live(teaching, command.namespace)
     placement = teaching.placement(command.placement, splits)
     check_fits(placement, config.task)
@@ -107,5 +109,6 @@ def _attend(command: Attend) -> int:
     require_ros()
     from meld_ros.attend_node import attend
 
+    join_graph()
     attend(command.namespace, once=command.once)
     return 0
