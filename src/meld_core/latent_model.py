@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from meld_core.batch import TOOL, Inputs, Queries, TrialBatch, model_image_size
 from meld_core.config import Config, ConfigError, LossConfig, did_you_mean
 from meld_core.latent_contract import ACTIONS, Metrics, State
-from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, KeypointEncoder, gaussian_kl, mlp
+from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, KeypointEncoder, gaussian_kl, half_precision, mlp
 from meld_core.slac.model import SlacModel
 
 FLAGS = 3
@@ -65,6 +65,7 @@ class RecurrentFilter(nn.Module):
     def __init__(self, whole: Config) -> None:
         super().__init__()
         self.config = config = whole.model
+        self._bf16 = whole.learner.bf16
         self.encoder = make_encoder(whole)
         self.tool = nn.Sequential(nn.Linear(TOOL, config.proprio_features), nn.SiLU())
         new = config.features + config.proprio_features + config.reward_repeats + FLAGS + ACTIONS
@@ -117,8 +118,13 @@ class RecurrentFilter(nn.Module):
             features: Tensor = self.encoder(inputs.image.flatten(0, 1)).unflatten(0, observed.shape)
             return features
         features = inputs.tool.new_zeros(*observed.shape, self.config.features)
-        features[observed] = self.encoder(inputs.image[observed])
+        with self.half_precision(features.device):
+            features[observed] = self.encoder(inputs.image[observed])
         return features
+
+    def half_precision(self, device: torch.device) -> torch.autocast:
+        """bf16 products where gradients are wanted; beliefs for the critics are exact, as those that are acted on."""
+        return half_precision(device, self._bf16 and torch.is_grad_enabled())
 
     def _tool(self, inputs: Inputs) -> Tensor:
         """Tool position, (..., 3); zeros where it is not observed."""
@@ -249,7 +255,9 @@ class RecurrentModel(nn.Module):
         """Mean squared pixel error on a random share of the observed frames: only decoded frames are subsampled."""
         count = max(1, round(len(state) * fraction))
         chosen = torch.randperm(len(state), device=state.device)[:count]
-        return F.mse_loss(self.image(state[chosen]), image[chosen].float() / 255.0)
+        with self.filter.half_precision(state.device):
+            decoded = self.image(state[chosen])
+        return F.mse_loss(decoded, image[chosen].float() / 255.0)
 
     def _reward_loss(self, state: Tensor, inputs: Inputs, observed: Tensor, positive_weight: float) -> Tensor:
         """Binary log-loss of the sparse reward; rewarded rows are rare and weigh more."""

@@ -19,7 +19,7 @@ from meld_core.hindsight import corrected, relabel
 from meld_core.latent_contract import ACTIONS
 from meld_core.latent_model import make_latent_model
 from meld_core.metrics import RunningMean
-from meld_core.sac import actor_loss, critic_loss, critic_target, matmul_precision, polyak, temperature_loss
+from meld_core.sac import actor_loss, critic_loss, critic_target, polyak, temperature_loss
 from meld_core.sac_nets import make_actor, make_critics
 from meld_core.schedule import Schedule
 from meld_core.storage import checkpoint
@@ -49,6 +49,7 @@ class Networks(nn.Module):
         belief = self.model.filter.belief_size
         self.actor = make_actor(belief, sac)
         self.critics = make_critics(belief, sac)
+        self.actor.bf16 = self.critics.bf16 = config.learner.bf16
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.average_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.tensor(float(np.log(sac.initial_temperature))))
@@ -116,10 +117,9 @@ class Learner:
                 means.add(self.update_model())
                 _report(on_progress, i + 1, total)
             cache = self._fill_cache()
-            with matmul_precision(self._config.learner.bf16):
-                for i in range(due.ac_updates):
-                    means.add(self.update_actor_critic(cache, self._schedule.progress(index)))
-                    _report(on_progress, due.model_updates + i + 1, total)
+            for i in range(due.ac_updates):
+                means.add(self.update_actor_critic(cache, self._schedule.progress(index)))
+                _report(on_progress, due.model_updates + i + 1, total)
         self.version += 1
         return {"skipped_updates": self.skipped} | means.take() | self._counters()
 

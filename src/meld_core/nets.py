@@ -19,6 +19,11 @@ _LEAST_STD = 0.01
 """Least spread of the policy before the squash."""
 
 
+def half_precision(device: torch.device, enabled: bool) -> torch.autocast:
+    """A region whose convolutions and matrix products take bf16 factors; sums stay fp32, results come out in bf16."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
 def mlp(inputs: int, hidden: int, outputs: int, layers: int = 1, norm: bool = False) -> nn.Sequential:
     """`layers` hidden layers with SiLU (and LayerNorm before it), then a linear output."""
     parts: list[nn.Module] = []
@@ -51,7 +56,7 @@ class ImageEncoder(nn.Module):
         """(N, H, W, 3) uint8 → (N, features) float32."""
         x = F.silu(self.fine(patches(image).float() / 255.0 - 0.5))  # (N, H/8, W/8, 4, C)
         x = F.silu(self.coarse(x.flatten(-2)))  # (N, H/8, W/8, C)
-        return F.silu(self.norm(self.linear(x.flatten(1))))
+        return F.silu(self.norm(self.linear(x.flatten(1)))).float()
 
 
 def patches(image: Tensor) -> Tensor:
@@ -93,7 +98,7 @@ class KeypointEncoder(nn.Module):
         """(N, H, W, 3) uint8, the views stacked vertically → (N, features) float32."""
         count = len(image)
         points = self._points_of_one(image) if count == 1 else self._points_of_many(image)
-        return F.silu(self.norm(self.linear(points)))[:count]
+        return F.silu(self.norm(self.linear(points)))[:count].float()
 
     def _points_of_many(self, image: Tensor) -> Tensor:
         """View by view, (N or more, views 2 K)."""
@@ -138,7 +143,7 @@ class ImageDecoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) → (N, H, W, 3)."""
-        image: Tensor = self.layers(x).unflatten(-1, self.shape) + 0.5
+        image: Tensor = self.layers(x).float().unflatten(-1, self.shape) + 0.5
         return image
 
 
@@ -172,8 +177,19 @@ def tanh_gaussian_log_prob(mean: Tensor, log_std: Tensor, pre_squash: Tensor) ->
     return (normal - squash).sum(dim=-1)
 
 
+def last_exact(layers: nn.Sequential, x: Tensor, half: bool) -> Tensor:
+    """Run layers, all but the last with bf16 factors: a value rounded to eight bits cannot be regressed on."""
+    with half_precision(x.device, half):
+        x = layers[:-1](x)
+    out: Tensor = layers[-1](x.float())
+    return out
+
+
 class Actor(nn.Module):
     """π(a|b): a tanh-squashed Gaussian over actions in [-1, 1]."""
+
+    bf16 = False
+    """Hidden layers multiply in bf16: set by the learner, never where the actor acts."""
 
     def __init__(self, belief: int, hidden: int, actions: int, max_std: float = 1.0) -> None:
         super().__init__()
@@ -182,7 +198,7 @@ class Actor(nn.Module):
 
     def forward(self, belief: Tensor) -> tuple[Tensor, Tensor]:
         """(..., D) → mean and log std before the squash, each (..., A)."""
-        mean, raw = self.layers(belief).chunk(2, dim=-1)
+        mean, raw = last_exact(self.layers, belief, self.bf16).chunk(2, dim=-1)
         low, high = self.log_std_range
         return mean, low + (high - low) * torch.sigmoid(raw + 1.0)
 
@@ -229,6 +245,9 @@ class EnsembleNorm(nn.Module):
 class Critics(nn.Module):
     """An ensemble Q_i(b, a) with LayerNorm."""
 
+    bf16 = False
+    """Hidden layers multiply in bf16."""
+
     def __init__(self, belief: int, actions: int, hidden: int, members: int) -> None:
         super().__init__()
         self.members = members
@@ -241,5 +260,4 @@ class Critics(nn.Module):
     def forward(self, belief: Tensor, action: Tensor) -> Tensor:
         """(B, D), (B, A) → (E, B)."""
         x = torch.cat([belief, action], dim=-1).expand(self.members, -1, -1)
-        q: Tensor = self.layers(x).squeeze(-1)
-        return q
+        return last_exact(self.layers, x, self.bf16).squeeze(-1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -88,18 +86,3 @@ def temperature_loss(log_temperature: Tensor, log_pi: Tensor, target_entropy: fl
 def polyak(targets: torch.nn.Module, sources: torch.nn.Module, rate: float) -> None:
     """θ̄ ← (1 - rate) θ̄ + rate θ, all tensors in one call."""
     torch._foreach_lerp_(list(targets.parameters()), list(sources.parameters()), rate)
-
-
-@contextlib.contextmanager
-def matmul_precision(bf16: bool) -> Iterator[None]:
-    """Round factors of matrix products to bf16 where the processor is faster at it; acting stays in fp32.
-
-    For actor-critic updates only: their sizes are fixed, whereas trials differ in length, and the library compiles and
-    keeps a kernel for every size that it meets.
-    """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if bf16 else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

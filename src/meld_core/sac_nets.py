@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from meld_core.config import SacConfig
 from meld_core.latent_contract import ACTIONS
-from meld_core.nets import Actor, Critics, EnsembleLinear
+from meld_core.nets import Actor, Critics, EnsembleLinear, last_exact
 
 _LOG_STD = (-20.0, 2.0)
 """Published bounds of the policy's log standard deviation."""
@@ -22,7 +22,7 @@ class ClippedActor(Actor):
 
     def forward(self, belief: Tensor) -> tuple[Tensor, Tensor]:
         """(..., D) → mean and log std before the squash, each (..., A)."""
-        mean, raw = self.layers(belief).chunk(2, dim=-1)
+        mean, raw = last_exact(self.layers, belief, self.bf16).chunk(2, dim=-1)
         return mean, raw.clamp(*_LOG_STD)
 
 
