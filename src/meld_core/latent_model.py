@@ -65,7 +65,6 @@ class RecurrentFilter(nn.Module):
     def __init__(self, whole: Config) -> None:
         super().__init__()
         self.config = config = whole.model
-        self._bf16 = whole.learner.bf16
         self.encoder = make_encoder(whole)
         self.tool = nn.Sequential(nn.Linear(TOOL, config.proprio_features), nn.SiLU())
         new = config.features + config.proprio_features + config.reward_repeats + FLAGS + ACTIONS
@@ -100,9 +99,13 @@ class RecurrentFilter(nn.Module):
         """Whole trials, inputs (B, L, ...) → beliefs (B, L, D); nothing is sampled."""
         return self.belief(self.filter(inputs, self.initial(len(inputs.image))), inputs)
 
-    def filter(self, inputs: Inputs, state: State) -> Filtered:
-        """Posteriors and memories along (B, L); the only place where time runs."""
-        features = self._encode(inputs)
+    def filter(self, inputs: Inputs, state: State, bf16: bool = False) -> Filtered:
+        """Posteriors and memories along (B, L); the only place where time runs.
+
+        With `bf16` pictures are encoded with bf16 factors: for the loss only. Beliefs that are acted on, or that actor
+        and critics learn from, are exact.
+        """
+        features = self._encode(inputs, bf16)
         new = self._new(features, inputs)
         h, _ = self.memory(new, state["h"][None].contiguous())
         m = state["m"][:, None].expand(-1, new.shape[1], -1)
@@ -111,20 +114,16 @@ class RecurrentFilter(nn.Module):
         mean, std = self.posterior(torch.cat([h, m, features], dim=-1))
         return Filtered(features, h, m, mean, std)
 
-    def _encode(self, inputs: Inputs) -> Tensor:
+    def _encode(self, inputs: Inputs, bf16: bool) -> Tensor:
         """f_t (B, L, F); zero, and not computed, where nothing was observed."""
         observed = inputs.observed > 0.0
         if observed.numel() == 1 and observed.item():  # an agent's tick; choosing rows would take a tenth of its time
             features: Tensor = self.encoder(inputs.image.flatten(0, 1)).unflatten(0, observed.shape)
             return features
         features = inputs.tool.new_zeros(*observed.shape, self.config.features)
-        with self.half_precision(features.device):
+        with half_precision(features.device, bf16):
             features[observed] = self.encoder(inputs.image[observed])
         return features
-
-    def half_precision(self, device: torch.device) -> torch.autocast:
-        """bf16 products where gradients are wanted; beliefs for the critics are exact, as those that are acted on."""
-        return half_precision(device, self._bf16 and torch.is_grad_enabled())
 
     def _tool(self, inputs: Inputs) -> Tensor:
         """Tool position, (..., 3); zeros where it is not observed."""
@@ -189,7 +188,7 @@ class RecurrentModel(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        model = config.model
+        model, self._bf16 = config.model, config.learner.bf16
         height, width = model_image_size(config)
         self.filter = RecurrentFilter(config)
         memory = model.memory + model.max_memory
@@ -212,7 +211,7 @@ class RecurrentModel(nn.Module):
             `model/tool` and `model/ports` (mean squared error), `model/reward` and `model/query` [nats].
         """
         inputs, start = batch.inputs, self.filter.initial(len(batch.inputs.tool))
-        filtered = self.filter.filter(inputs, start)
+        filtered = self.filter.filter(inputs, start, self._bf16)
         z = filtered.mean + filtered.std * torch.randn_like(filtered.std)
         observed = inputs.observed > 0.0  # heads run on observed rows only: (B, L, ...) -> (N, ...)
         state = torch.cat([z, filtered.h, filtered.m], dim=-1)[observed]
@@ -255,7 +254,7 @@ class RecurrentModel(nn.Module):
         """Mean squared pixel error on a random share of the observed frames: only decoded frames are subsampled."""
         count = max(1, round(len(state) * fraction))
         chosen = torch.randperm(len(state), device=state.device)[:count]
-        with self.filter.half_precision(state.device):
+        with half_precision(state.device, self._bf16):
             decoded = self.image(state[chosen])
         return F.mse_loss(decoded, image[chosen].float() / 255.0)
 
