@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Before torch is imported anywhere: tiny networks only wait for other threads, on a busy machine for seconds."""
 
 UNDER_COLCON = ("test_installed.py", "test_config.py", "test_trial.py", "test_types.py")
 """`colcon test` asks whether an installed package is whole; `make test` runs everything."""

@@ -19,6 +19,7 @@ from meld_core.reporting.progress import duration
 from meld_core.reporting.run_state import RunState
 from meld_core.storage.run_folder import RUNS
 from meld_core.study.cell import Cell, change_of
+from meld_core.study.evidence import pack, unpack
 from meld_core.study.report import Report, write_results
 from meld_core.study.runner import Runner
 from meld_core.study.table import Row, Study, StudyError, read_study, settings_of
@@ -28,6 +29,8 @@ from meld_ros.share import config_file, config_names, share_dir
 if TYPE_CHECKING:
     from meld_ros.commands.arguments import Study as StudyArguments
 
+EVIDENCE_FOLDER = "evidence"
+"""Beside the page: archives of finished cells."""
 _LINE_EVERY = 20.0
 """Seconds between plain lines."""
 
@@ -42,6 +45,8 @@ def run_study(command: StudyArguments, line: str) -> int:
     out = Path(command.out) if command.out else RUNS / f"study-{study.name}"
     docs = Path(command.docs) if command.docs else (out / "docs" if command.smoke else Path("docs"))
     everything = cells_of(study, study.selected(()), out, smoke=command.smoke)
+    for cell in unpack(everything, docs / EVIDENCE_FOLDER / study.name):
+        _tell(f"{cell.label}: finished earlier, restored from its archive")
     wanted = study.selected(_split(command.rows), [int(seed) for seed in _split(command.seeds)])
     chosen = [cell for cell in everything if (cell.name, cell.seed) in wanted]
     if command.list_rows:
@@ -50,6 +55,7 @@ def run_study(command: StudyArguments, line: str) -> int:
     failed: dict[str, str] = {}
     if not command.report:
         failed = _run(chosen, command, line)
+    pack(everything, docs / EVIDENCE_FOLDER / study.name)
     report = write_results(study, everything, docs, command=line, budget=command.cpu_hours)
     _show(report, command.cpu_hours)
     return 1 if failed else 0
