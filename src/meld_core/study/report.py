@@ -196,7 +196,7 @@ def _compared(title: str, group: str, rows: Sequence[RowResult], by_name: Mappin
         return
     yield f"## {title}\n"
     if group == "ablation":
-        yield "Each row takes one departure back, at half the trials; the difference is to the row named, on the same "
+        yield "Each row takes one departure back, at fewer trials; the difference is to the row named, on the same "
         yield "tasks and seeds, with its 95 % interval (Newcombe, paired). A gain from taking it back is positive.\n"
     head = ("row", "seeds", "success, ep. 1", "success, ep. 2", "first attempt, ep. 2", "against",
             "success, ep. 2, diff.", "first attempt, ep. 2, diff.", "what it shows")  # fmt: skip
