@@ -35,9 +35,9 @@ def network_environment(peer: str, given: Mapping[str, str] = os.environ) -> dic
     return wanted
 
 
-def join_graph() -> None:
-    """Make this process hear a graph on this machine as its own nodes do; before ROS is started in it."""
-    os.environ.update(network_environment(""))
+def join_graph(peer: str = "") -> None:
+    """Make this process hear a graph as its own nodes do (see `network_environment`); before ROS is started in it."""
+    os.environ.update(network_environment(peer))
 
 
 def check_machine(machine: str, given: Mapping[str, str] = os.environ) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from meld_core.config import Config
 from meld_core.replay import Replay
@@ -97,7 +98,10 @@ def conforms(config: Config, trials: list[Trial]) -> dict[str, tuple[str, tuple[
             assert (part["action"][-1] == 0).all()
             assert part["reward"][0] == 0
             between = np.diff(part["stamp"]) * 1e-9
-            assert 0.8 * period <= np.median(between) <= 3 * period
+            if trial.meta.simulated:
+                assert between == pytest.approx(period)
+            else:  # a busy machine lets ticks come late, and the next ones sooner
+                assert 0.5 * period <= between.mean() <= 4 * period
             moved = np.linalg.norm(np.diff(part["tool_position"], axis=0), axis=1)
             assert moved.max() <= 1.5 * np.sqrt(3) * config.robot.step_size
             assert moved.max() > 0.002

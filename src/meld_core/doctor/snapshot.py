@@ -106,6 +106,8 @@ class ProcessSeen:
     rmw: str
     discovery: str
     """Discovery range; empty for ROS's own default."""
+    peer: str = ""
+    """Other machine that it also hears."""
     mode: str = ""
     """policy: what it was started for, train or eval."""
 

@@ -117,7 +117,7 @@ def _expected(seen: Snapshot, config: Config, folder: RunFolder | None) -> dict[
 def _listen(seen: Snapshot, config: Config, folder: RunFolder | None, patience: float, status: Any) -> Snapshot:
     from meld_ros.doctor_probe import listening
 
-    join_graph()
+    join_graph(next((process.peer for process in seen.processes), ""))
     seen = dataclasses.replace(seen, expected=_expected(seen, config, folder))
     began = time.monotonic()
     with listening(config, seen.expected, seen.namespace, seen.domain) as (probe, serve):
