@@ -78,6 +78,7 @@ def test_a_healthy_graph_has_no_finding_and_is_known_early() -> None:
     assert enough(healthy())
     assert not enough(healthy(statuses={}, watched=1.0))  # discovery may be slow
     assert not enough(healthy(statuses={}, nodes=("robot",)))
+    assert not enough(healthy(statuses={}, processes=(ProcessSeen(1, "robot", "/", "x", 0, "", ""),)))
     assert not enough(healthy(parameters={}))
     assert not enough(healthy(topics={"image": TopicSeen(heard=pictures(10))}))  # 0.45 s tell of no frozen camera
 
@@ -210,6 +211,17 @@ def test_a_lease_must_not_be_longer_than_the_one_asked_for() -> None:
     assert "one sends T, the other wants U" in mismatch(offered, dataclasses.replace(offered, type="U"))
     ends = {"image": TopicSeen((offered,), (wanted,), pictures())}
     assert names(healthy(topics=ends)) == ["qos.mismatch"]
+
+
+def test_many_differing_parameters_of_a_node_are_one_finding() -> None:
+    (finding,) = examine(
+        healthy(
+            expected={"robot": {f"gate.p{i}": 1.0 for i in range(9)}},
+            parameters={"robot": {f"gate.p{i}": 2 for i in range(9)}},
+        )
+    )
+    assert finding.found.startswith("robot_node has gate.p0 = 2, the config says 1.0; gate.p1 = 2")
+    assert finding.found.endswith("; and 6 more")
 
 
 def test_errors_come_before_warnings() -> None:

@@ -9,7 +9,7 @@ from meld_core.doctor.snapshot import Finding, Snapshot, TopicSeen
 
 CHECKS = (*machine_checks.CHECKS, *graph_checks.CHECKS, *sense_checks.CHECKS)
 """In the order of cause and effect."""
-_DISCOVERY = 3.0
+_DISCOVERY = 5.0
 """Until then an unknown node may only be slow to be found [s]."""
 _PICTURES, _JOINTS = 5, 50
 

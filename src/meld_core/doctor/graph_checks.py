@@ -15,6 +15,8 @@ _DEAD = {
     "policy": ("error", "start the graph again; nobody commands the arm, which holds"),
     "trainer": ("error", "start the graph again, it goes on where it was; trials wait in the spool meanwhile"),
 }
+_SHOWN = 3
+"""Differing parameters of a node that are listed."""
 _TWICE = {"robot": "gate.two", "policy": "policy.two", "trainer": "trainer.two"}
 
 
@@ -76,11 +78,16 @@ def check_parameters(seen: Snapshot) -> Iterator[Finding]:
     """Whether each node has what the config says."""
     for node, expected in sorted(seen.expected.items()):
         has = seen.parameters.get(node, {})
-        for name, value in sorted(expected.items()):
-            if name in has and name != "use_sim_time" and not _equal(has[name], value):
-                found = f"{node}_node has {name} = {has[name]!r}, the config says {value!r}"
-                remedy = "start the graph again, or look with the config that it was started with (--run)"
-                yield Finding("parameters.differ", "error", found, remedy, name)
+        differ = [
+            f"{name} = {has[name]!r}, the config says {value!r}"
+            for name, value in sorted(expected.items())
+            if name in has and name != "use_sim_time" and not _equal(has[name], value)
+        ]
+        if differ:
+            more = f"; and {len(differ) - _SHOWN} more" if len(differ) > _SHOWN else ""
+            found = f"{node}_node has {'; '.join(differ[:_SHOWN])}{more}"
+            remedy = "start the graph again, or look with the settings that it was started with (--run)"
+            yield Finding("parameters.differ", "error", found, remedy, differ[0].partition(" ")[0])
 
 
 def _equal(one: Any, other: Any) -> bool:

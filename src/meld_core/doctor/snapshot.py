@@ -173,8 +173,8 @@ class Snapshot:
 
     @property
     def runs(self) -> bool:
-        """Whether a graph runs: one of its nodes spoke, or is known to discovery."""
-        return bool(self.statuses or self.nodes)
+        """Whether a graph runs: one of its nodes spoke, or is known to discovery or to the kernel."""
+        return bool(self.statuses or self.nodes or any(p.domain == self.domain for p in self.processes))
 
     @property
     def behind_driver(self) -> bool:

@@ -75,10 +75,11 @@ def _begin(command: Doctor) -> tuple[Snapshot, RunFolder | None]:
 
 
 def _folder(command: Doctor, processes: list[ProcessSeen]) -> RunFolder | None:
-    """The run that was named; where nothing was named, the only one whose graph runs here."""
+    """The run that was named; where nothing was named, the only one whose graph runs here (in the shell's domain)."""
     if command.run:
         return named_run(command.run).open()
-    running = {process.run for process in processes if process.run}
+    own = os.environ.get("ROS_DOMAIN_ID")
+    running = {process.run for process in processes if process.run and own in (None, "", str(process.domain))}
     named = command.config or command.set or (command.robot, command.task) != ("mujoco", "insertion")
     return None if named or len(running) != 1 else RunFolder(Path(running.pop()))
 
