@@ -23,7 +23,7 @@ from meld_core.exchange.rebuild import Rebuilder, RecordedAgent
 from meld_core.exchange.recorded import Heard, RecordedTrial, Recording
 from meld_core.exchange.steps import IncompleteError
 from meld_core.robot import GateState
-from meld_core.schedule import Schedule, TrialPlan
+from meld_core.schedule import Schedule, TrialPlan, held_out_plans
 from meld_core.storage.memory_sink import MemorySink
 from meld_core.storage.trial_file import decode_trial, encode_trial
 from meld_core.types import Reward, Trial
@@ -299,56 +299,76 @@ def test_one_changed_command_is_found(acted: tuple[Config, Weights, Tapped]) -> 
     assert sorted(policy.deviations)[-2] == 0.0
 
 
+class Played:
+    """A collector that is told messages by hand, and a recorder that hears them."""
+
+    def __init__(self, config: Config, plans: Sequence[TrialPlan], agent: Agent | None = None) -> None:
+        self.heard: list[Heard] = []
+        self.trials: list[Trial] = []
+        self.now = 0.0
+        self.stamp = 0
+        self.collector = Collector(
+            config, agent or Agent(config), MemorySink(), self, dict(enumerate(plans)).get,
+            run="ring", boot="b" * 32, on_trial=self.trials.append, clock=lambda: self.now,
+        )  # fmt: skip
+        self.collector.start()
+
+    def announce(self, announcement: Announcement) -> None:
+        self._hear("task", 0, announcement)
+
+    def request_reset(self) -> None:
+        """It is told by hand."""
+
+    def command(self, action: np.ndarray, stamp: int) -> None:
+        self._hear("action", stamp, action)
+        self.answer = action
+
+    def _hear(self, topic: str, stamp: int, value: Any) -> None:
+        self.heard.append(Heard(topic, len(self.heard) + 1, stamp, value))
+
+    def open(self, episode: int, state: GateState) -> GateReport:
+        """The reset of an episode, from its echo to the open gate."""
+        key, parts = EpisodeKey("ring", "b" * 32, 0, episode), ("joint_states", "tool_pose", "image")
+        self.stamp += 1_000_000_000
+        for report in (GateReport(GateState.HOLD, "", key, 0, parts), GateReport(state, "", key, self.stamp, parts)):
+            self._hear("gate_state", 0, report)
+            self.collector.on_report(report)
+        return report
+
+    def see(self, number: int, between: Callable[[], None] = lambda: None) -> None:
+        """One observation, 250 ms after the one before; `between` happens before its reward."""
+        pose = np.array([0.3, 0.0, 0.06 + 0.001 * number]), np.array([0.0, 0.0, 0.0, 1.0])
+        self.stamp += 250_000_000 if self.heard[-1].topic != "gate_state" else 0
+        self._say("image", np.full((32, 16, 3), number, np.uint8))
+        self._say("joint_states", (np.full(6, 0.1 * number), np.zeros(6)))
+        self._say("tool_pose", pose)
+        between()
+        self._say("reward", Reward(0.0, False, 0.0))
+
+    def _say(self, topic: str, value: Any) -> None:
+        self._hear(topic, self.stamp, value)
+        self.collector.on_part(topic, self.stamp, value)
+
+    def execute(self, action: np.ndarray) -> None:
+        """What the gate let through for the newest observation."""
+        self._hear("executed_action", self.stamp, action)
+        self.collector.on_executed(self.stamp, action)
+
+
 def by_person(mode: str) -> tuple[Config, list[Heard], list[Trial]]:
-    """A person's trial of two episodes: rows every 250 ms, commands at some of them, the arm rests between."""
+    """A person's trial of two episodes; in realtime the arm rests now and then."""
     train = dataclasses.replace(SMALL.train, demonstrations=1, trials=1, demonstrator="person")
     config = dataclasses.replace(SMALL, train=train, robot=dataclasses.replace(SMALL.robot, mode=mode))
-    heard: list[Heard] = []
-    trials: list[Trial] = []
-    schedule = Schedule(config)
-
-    class Tap:
-        def announce(self, announcement: Announcement) -> None:
-            heard.append(Heard("task", len(heard), 0, announcement))
-
-        def request_reset(self) -> None: ...
-
-        def command(self, action: np.ndarray, stamp: int) -> None: ...
-
-    def plans(index: int) -> TrialPlan | None:
-        return schedule.plan(index) if index < 1 else None
-
-    collector = Collector(config, Agent(config), MemorySink(), Tap(), plans, run="ring", boot="b" * 32,
-                          on_trial=trials.append)  # fmt: skip
-
-    def say(topic: str, stamp: int, value: Any) -> None:
-        heard.append(Heard(topic, len(heard), stamp, value))
-        if topic == "gate_state":
-            collector.on_report(value)
-        elif topic == "executed_action":
-            collector.on_executed(stamp, value)
-        else:
-            collector.on_part(topic, stamp, value)
-
-    collector.start()
-    stamp, parts = 0, ("joint_states", "tool_pose", "image")
+    played = Played(config, [Schedule(config).plan(0)])
+    rests = (0, 2, 0, 1) if mode == "realtime" else (0, 0, 0, 0)
     for episode in range(2):
-        key = EpisodeKey("ring", "b" * 32, 0, episode)
-        say("gate_state", 0, GateReport(GateState.HOLD, "", key, 0, parts))
-        stamp += 1_000_000_000
-        say("gate_state", 0, GateReport(GateState.TELEOP, "", key, stamp, parts))
-        rests = (0, 2, 0, 1) if mode == "realtime" else (0, 0, 0, 0)
-        for number in range(5):
-            for _ in range(1 + (rests[number] if number < 4 else 0)):
-                tool = np.array([0.3, 0.0, 0.06 + 0.001 * number]), np.array([0.0, 0.0, 0.0, 1.0])
-                say("joint_states", stamp, (np.full(6, 0.1 * number), np.zeros(6)))
-                say("tool_pose", stamp, tool)
-                say("image", stamp, np.full((32, 16, 3), number, np.uint8))
-                say("reward", stamp, Reward(0.0, False, 0.0))
-                stamp += 250_000_000
-            if number < 4:
-                say("executed_action", stamp - 250_000_000, np.float32([0.1 * number, 0.0, -0.2]))
-    return config, heard, trials
+        played.open(episode, GateState.TELEOP)
+        for number in range(4):
+            for _ in range(1 + rests[number]):
+                played.see(number)
+            played.execute(np.float32([0.1 * number, 0.0, -0.2]))
+        played.see(4)
+    return config, played.heard, played.trials
 
 
 @pytest.mark.parametrize("mode", ["lockstep", "realtime"])
@@ -367,61 +387,49 @@ def realtime() -> tuple[Config, list[Heard], list[Trial]]:
     """Random actions of two episodes in realtime; the reward of row 2 comes after the policy had given up on it."""
     train = dataclasses.replace(SMALL.train, demonstrations=0, random_trials=1, trials=1)
     config = dataclasses.replace(SMALL, train=train, robot=dataclasses.replace(SMALL.robot, mode="realtime"))
-    heard: list[Heard] = []
-    trials: list[Trial] = []
-    now = [0.0]
-    schedule = Schedule(config)
-
-    class Tap:
-        def announce(self, announcement: Announcement) -> None:
-            heard.append(Heard("task", len(heard), 0, announcement))
-
-        def request_reset(self) -> None: ...
-
-        def command(self, action: np.ndarray, stamp: int) -> None:
-            heard.append(Heard("action", len(heard), stamp, action))
-
-    def plans(index: int) -> TrialPlan | None:
-        return schedule.plan(index) if index < 1 else None
-
-    collector = Collector(config, Agent(config), MemorySink(), Tap(), plans, run="ring", boot="b" * 32,
-                          on_trial=trials.append, clock=lambda: now[0])  # fmt: skip
-
-    def say(topic: str, stamp: int, value: Any) -> None:
-        heard.append(Heard(topic, len(heard), stamp, value))
-        if topic == "gate_state":
-            collector.on_report(value)
-        elif topic == "executed_action":
-            collector.on_executed(stamp, value)
-        else:
-            collector.on_part(topic, stamp, value)
-
-    collector.start()
-    stamp, parts = 0, ("joint_states", "tool_pose", "image")
+    played = Played(config, [Schedule(config).plan(0)])
     for episode in range(2):
-        key = EpisodeKey("ring", "b" * 32, 0, episode)
-        say("gate_state", 0, GateReport(GateState.HOLD, "", key, 0, parts))
-        stamp += 1_000_000_000
-        report = GateReport(GateState.POLICY, "", key, stamp, parts)
-        say("gate_state", 0, report)
+        report = played.open(episode, GateState.POLICY)
+
+        def wait(report: GateReport = report) -> None:
+            played.now += 1.0
+            played.collector.on_report(report)
+
         for number in range(5):
-            say("image", stamp, np.full((32, 16, 3), number, np.uint8))
-            say("joint_states", stamp, (np.full(6, 0.1 * number), np.zeros(6)))
-            say("tool_pose", stamp, (np.array([0.3, 0.0, 0.06]), np.array([0.0, 0.0, 0.0, 1.0])))
-            if number == 2:
-                now[0] += 1.0
-                collector.on_report(report)
-            say("reward", stamp, Reward(0.0, False, 0.0))
+            played.see(number, wait if number == 2 else lambda: None)
             if number < 4:
-                say("executed_action", stamp, heard[-1 if number != 2 else -2].value * np.float32(0.5))
-            stamp += 250_000_000
-    return config, heard, trials
+                played.execute(played.answer * np.float32(0.5))
+    return config, played.heard, played.trials
 
 
 def test_in_realtime_a_reward_that_came_too_late_is_missing_again() -> None:
     config, heard, (stored,) = realtime()
     assert stored.rows["reward_valid"].tolist() == [True, True, False, True, True] * 2
     assert rebuilt(heard, config) == ([encode_trial(stored)], [])
+
+
+def test_trials_of_an_evaluation_need_to_be_told_their_weights(
+    acted: tuple[Config, Weights, Tapped], tmp_path: Path
+) -> None:
+    config, weights, _ = acted
+    agent = Agent(config)
+    agent.load(weights)
+    played = Played(config, held_out_plans(config, 1, 1000), agent)
+    for episode in range(2):
+        played.open(episode, GateState.POLICY)
+        for number in range(5):
+            played.see(number)
+            if number < 4:
+                played.execute(played.answer)
+    (stored,) = played.trials
+    report = Importer(config, tmp_path / "none").run(Recording(played.heard))
+    assert report.refused[0].endswith("it belongs to an evaluation, which does not say what acted; give --weights FILE")
+    report = Importer(config, tmp_path, weights).run(Recording(played.heard))
+    assert (report.stored, report.refused) == (1, [])
+    (path,) = (tmp_path / "evaluation").iterdir()
+    assert path.read_bytes() == encode_trial(stored)
+    (same,) = Comparison(config, Recording(played.heard), weights, 0.0).run()
+    assert (len(same.deviations), same.first) == (8, None)
 
 
 def test_recording_groups_by_announcement(live: Tapped) -> None:

@@ -12,24 +12,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lockstep_ring import SMALL
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from meld_core.exchange.importer import Importer
+from meld_core.exchange.recorded import Recording
 from meld_core.storage.run_folder import RunFolder
+from meld_core.types import Frame
 from meld_ros import conversions as ros_names
 from meld_ros.bags import BagError
-from meld_ros.bags.hear import namespace_of, split_topic
+from meld_ros.bags.hear import HEARD, Hearing, namespace_of, split_topic
 from meld_ros.bags.reader import files_of, open_bag, recover
 from meld_ros.bags.recorder import InOrder, Recorder, adapted, described
 from meld_ros.bags.writer import BagWriter
 from meld_ros.cli import main
+from meld_ros.conversions import bytes_to_msg, image_to_msg, scalars_to_msg
 
 from .conftest import DEADLINE, Ros
 
@@ -236,6 +242,46 @@ def test_a_file_that_was_cut_anywhere_gives_back_its_whole_chunks(tmp_path: Path
     assert saved == {0, 4, 8}
     assert recover(whole, tmp_path / "same", 10**9) == (9, [])
     assert read(tmp_path / "same") == read(whole)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_damaged_messages_are_counted_and_a_damaged_bag_is_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Every kind of message that is imported, with bytes changed in it, or in the file around it."""
+    folder = tmp_path_factory.mktemp("bags")
+    stamped = scalars_to_msg({"reward": 0.0, "success": 0.0, "probability": 0.0, "valid": 1.0}, 7)
+    said = {
+        "task": String(data="{}"),
+        "trial_events": String(data='{"event": "closed"}'),
+        "image": image_to_msg(Frame(np.zeros((32, 16, 3), np.uint8), 7, "camera")),
+        "reward": stamped,
+        "joint_states": stamped,
+        "trials": bytes_to_msg(b"abc"),
+        "weights": bytes_to_msg(b"MELDpart"),
+    }
+    types = {topic.name: topic.type for topic in HEARD}
+    raw = {name: bytearray(serialize_message(msg)) for name, msg in said.items()}
+    for name in data.draw(st.lists(st.sampled_from(sorted(raw)), max_size=4)):
+        raw[name][data.draw(st.integers(0, len(raw[name]) - 1))] = data.draw(st.integers(0, 255))
+    writer = BagWriter(folder / "bag", 10**9)
+    for name, message in raw.items():
+        kind = types[name]
+        writer.add_topic(f"/{name}", f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}")
+        writer.write(f"/{name}", 1, bytes(message))
+    writer.close()
+    path = folder / "bag" / "bag_0.mcap"
+    content = bytearray(path.read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    try:
+        with open_bag(folder / "bag") as bag:
+            hearing = Hearing(bag, SMALL, namespace_of(bag, None))
+            assert Importer(SMALL, folder / "out").run(Recording(hearing)).stored == 0
+    except BagError as error:
+        assert "\n" not in str(error).strip()
 
 
 class Commands:

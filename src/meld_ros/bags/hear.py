@@ -29,8 +29,27 @@ def messages(
     """Topic, time [ns] and message of everything on these topics, in one namespace or in all.
 
     Raises:
-        BagError: where the bag is damaged.
+        BagError: where the bag or a message is damaged.
     """
+    for topic, time, data in raw_messages(bag, topics, namespace):
+        try:
+            yield topic, time, message_of(topic, data)
+        except ValueError as error:
+            raise BagError(f"{bag.path}: {error}") from None
+
+
+def message_of(topic: ros.Topic, data: bytes) -> Any:
+    """The message that these bytes are. Raises ValueError where they are none."""
+    try:
+        return deserialize_message(data, topic.type)
+    except Exception as error:  # the middleware's own errors
+        raise ValueError(f"a message of {len(data)} bytes on {topic.name} is damaged: {error}") from None
+
+
+def raw_messages(
+    bag: Bag, topics: Sequence[ros.Topic], namespace: str | None
+) -> Iterator[tuple[ros.Topic, int, bytes]]:
+    """Topic, time [ns] and bytes."""
     known = {topic.name: topic for topic in topics}
     chosen: dict[str, ros.Topic] = {}
     for full in bag.topics:
@@ -38,7 +57,7 @@ def messages(
         if name in known and namespace in (None, space):
             chosen[full] = known[name]
     for full, time, data in bag.messages(list(chosen)):
-        yield chosen[full], time, deserialize_message(data, chosen[full].type)
+        yield chosen[full], time, data
 
 
 def split_topic(full: str, known: Sequence[str] | dict[str, Any]) -> tuple[str, str]:
@@ -123,9 +142,10 @@ class Hearing:
 
     def __iter__(self) -> Iterator[Heard]:
         """Everything, in order of time."""
-        for topic, time, msg in messages(self._bag, HEARD, self._namespace):
+        for topic, time, data in raw_messages(self._bag, HEARD, self._namespace):
             self.messages += 1
             try:
+                msg = message_of(topic, data)
                 value = self._decode[topic.name](msg)
             except ValueError as error:
                 self.unreadable[topic.name] = str(error)
