@@ -244,7 +244,7 @@ def test_a_file_that_was_cut_anywhere_gives_back_its_whole_chunks(tmp_path: Path
     assert read(tmp_path / "same") == read(whole)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_damaged_messages_are_counted_and_a_damaged_bag_is_one_sentence(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

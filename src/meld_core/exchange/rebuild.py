@@ -122,7 +122,8 @@ class Rebuilder:
                 self._play(collector, segment, recorded.after(number), open_end=last and broken_off)
             except IncompleteError as error:
                 if last and recorded.following is None and not rows:
-                    raise IncompleteError(f"the recording ends before the trial does ({error})") from None
+                    known = str(error).partition(": recorded with other settings?")[0]
+                    raise IncompleteError(f"the recording ends before the trial does ({known})") from None
                 raise
         if collector.phase is not Phase.FINISHED:
             if not broken_off:
