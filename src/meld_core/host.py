@@ -259,9 +259,16 @@ class Host:
     def _publishes(self) -> bool:
         return True
 
-    def let_go(self, sender: str) -> None:
-        """The person's client with this id (or its beginning) commands no more, for now: the arm is held."""
-        if self._gate.state is GateState.TELEOP and (self._gate.owner or "").startswith(sender):
+    def let_go(self, sender: str, reason: str = "") -> None:
+        """The person's client with this id (or its beginning) commands no more, for now: the arm is held.
+
+        With a reason it has lost its person: HOLD, until a person takes the arm again.
+        """
+        if self._gate.state is not GateState.TELEOP or not (self._gate.owner or sender).startswith(sender):
+            return
+        if reason:
+            self._gate.hold(f"{reason}; start_reset takes the arm again")
+        else:
             self._gate.let_go()
 
     def watch_person(self) -> None:

@@ -21,7 +21,7 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_msgs.msg import Bool, Empty, String, UInt8MultiArray
+from std_msgs.msg import Bool, String, UInt8MultiArray
 from std_srvs.srv import Trigger
 
 from meld_core.types import Frame, Reward
@@ -67,8 +67,8 @@ STOP_BUTTON = Topic("stop_button", Bool, keep(1))
 """True: pressed. A button that is required (`gate.button_timeout`) says so again and again."""
 TELEOP_ACTION = Topic("teleop/action", TwistStamped, STEP_QOS)
 """As `action`, by a person's client, in TELEOP only. The same stamp again is a sign of life."""
-TELEOP_LET_GO = Topic("teleop/let_go", Empty, keep(10))
-"""A person's client commands no more, for now."""
+TELEOP_LET_GO = Topic("teleop/let_go", String, keep(10))
+"""A person's client commands no more, for now; with a reason: it has lost its person."""
 RESET, STOP, CLEAR_STOP = "reset", "stop", "clear_stop"
 """Services of robot_node, std_srvs/Trigger."""
 START_RESET, RESET_DONE, HOME, PARK, NEXT_TASK = "start_reset", "reset_done", "home", "park", "next_task"

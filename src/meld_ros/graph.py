@@ -57,8 +57,8 @@ class NodeSpec:
     restarts: int = 0
     """How often in a run it is started again after it died. For nodes that handle data only: whoever commands or
     carries out motion is started by a person."""
-    only_with: str = ""
-    """It takes part only where this setting is not empty."""
+    only_with: tuple[str, ...] = ()
+    """It takes part only where one of these settings is not empty, or, as `name=value`, has this value."""
     machine: str = "arm"
     """Where it runs when arm and trainer are two machines."""
 
@@ -93,13 +93,21 @@ CAMERA = NodeSpec(
     name="camera",
     sections=("camera", "wrist_camera", "detector_camera", "sim"),
     remappings=(("image", "camera/image"), ("detector_image", "camera/detector_image")),
-    only_with="camera.device",
+    only_with=("camera.device",),
 )
 
+TELEOP = NodeSpec(
+    name="teleop",
+    sections=_ALL,
+    only_with=("robot.reset=teleop", "robot.setup=person", "train.demonstrator=person"),
+    restarts=_RESTARTS,
+)
+"""It commands only what a person's hand does now: one that is started again moves nothing."""
+
 GRAPHS: dict[str, tuple[NodeSpec, ...]] = {
-    "train": (CAMERA, ROBOT, REWARD, TRAINER, POLICY),
-    "eval": (CAMERA, ROBOT, REWARD, POLICY),
-    "robot": (CAMERA, ROBOT, REWARD),
+    "train": (CAMERA, ROBOT, REWARD, TRAINER, TELEOP, POLICY),
+    "eval": (CAMERA, ROBOT, REWARD, TELEOP, POLICY),
+    "robot": (CAMERA, ROBOT, REWARD, dataclasses.replace(TELEOP, only_with=())),
 }
 """Nodes of each mode, in the order in which they are started."""
 
@@ -153,10 +161,16 @@ def render(mode: str, config: Config, options: Options) -> list[Process]:
         raise ConfigError(f"log_level is '{options.log_level}'{did_you_mean(options.log_level, LOG_LEVELS)}")
     folder = options.folder / "parameters"
     folder.mkdir(parents=True, exist_ok=True)
-    settings = flatten(to_mapping(config))
     here = [spec for spec in GRAPHS[mode] if options.machine in ("all", spec.machine)]
-    specs = [spec for spec in here if not spec.only_with or settings[spec.only_with]]
+    specs = [spec for spec in here if takes_part(spec, config)]
     return [_render_node(spec, mode, config, options, folder / f"{spec.name}.yaml") for spec in specs]
+
+
+def takes_part(spec: NodeSpec, config: Config) -> bool:
+    """Whether a node of a graph is started with these settings."""
+    settings = flatten(to_mapping(config))
+    given = [condition.partition("=") for condition in spec.only_with]
+    return not given or any(settings[name] == value if equals else settings[name] for name, equals, value in given)
 
 
 def _render_node(spec: NodeSpec, mode: str, config: Config, options: Options, path: Path) -> Process:

@@ -7,7 +7,7 @@ from typing import Any
 
 from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
-from std_msgs.msg import Empty
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from meld_core.host import Host, PersonError
@@ -57,8 +57,9 @@ class TeleopSide:
 
         return serve
 
-    def _on_let_go(self, _: Empty, info: dict[str, Any]) -> None:
-        self._host.let_go(client_of(info))
+    def _on_let_go(self, msg: String, info: dict[str, Any]) -> None:
+        self._host.let_go(client_of(info), msg.data)
+        self._on_request(False)
 
 
 _PARTICIPANT = 12

@@ -22,7 +22,7 @@ from meld_core.doctor.snapshot import Finding, ProcessSeen, Snapshot
 from meld_core.storage.run_folder import RunError, RunFolder, named_run
 from meld_ros.commands.training import has_ros
 from meld_ros.doctor_processes import node_processes
-from meld_ros.graph import GRAPHS, Options, parameters_of
+from meld_ros.graph import GRAPHS, Options, parameters_of, takes_part
 from meld_ros.network import join_graph
 from meld_ros.share import resolve_config
 
@@ -110,7 +110,7 @@ def _mode(nodes: set[str], told: str) -> str:
 
 def _expected(seen: Snapshot, config: Config, folder: RunFolder | None) -> dict[str, Mapping[str, Any]]:
     options = Options(folder=folder.path.resolve() if folder else Path())
-    specs = [spec for spec in GRAPHS[seen.mode] if spec.name != "camera" or config.camera.device]
+    specs = [spec for spec in GRAPHS[seen.mode] if takes_part(spec, config)]
     every = {spec.name: parameters_of(spec, seen.mode, config, options) for spec in specs}
     return {node: {k: v for k, v in its.items() if k not in _OUTSIDE_CONFIG} for node, its in every.items()}
 
