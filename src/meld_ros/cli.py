@@ -14,6 +14,7 @@ from meld_ros.commands import arguments as given_as
 from meld_ros.commands.data_arguments import Data
 from meld_ros.commands.reward_arguments import Camera, Reward
 from meld_ros.commands.task_arguments import Task
+from meld_ros.commands.teleop import Teleop
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "train": (given_as.Train, "dispatch:train"),
@@ -24,6 +25,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "study": (given_as.Study, "study:run_study"),
     "launch": (given_as.Launch, "dispatch:launch"),
     "task": (Task, "task:task"),
+    "teleop": (Teleop, "teleop:run_teleop"),
     "doctor": (given_as.Doctor, "doctor:run_doctor"),
     "data": (Data, "data:data"),
     "reward": (Reward, "reward:reward"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,17 @@ class PersonLink:
         node: Whose topics these are.
         config: Resolved.
         on_refused: Takes a sentence where a message cannot be understood.
+        lock: Held while the session is told something, where another thread tells it, too.
     """
 
-    def __init__(self, node: Node, config: Config, on_refused: Callable[[str], None]) -> None:
-        self._on_refused = on_refused
+    def __init__(
+        self,
+        node: Node,
+        config: Config,
+        on_refused: Callable[[str], None],
+        lock: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        self._on_refused, self._lock = on_refused, lock or nullcontext()
         self._scale = ros.ActionScale(config.robot.step_size, config.robot.control_period)
         self._action = ros.publisher(node, ros.TELEOP_ACTION)
         self._let_go = ros.publisher(node, ros.TELEOP_LET_GO)
@@ -45,17 +53,25 @@ class PersonLink:
         ros.subscription(node, ros.GATE_STATE, self._on_gate)
         realtime = config.robot.mode == "realtime"
         ros.subscription(node, ros.TOOL_POSE, self._on_tool, ros.SENSOR_QOS if realtime else None)
-        node.create_timer(config.teleop.beat, self.session.tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        node.create_timer(config.teleop.beat, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _tick(self) -> None:
+        with self._lock:
+            self.session.tick()
 
     def _on_gate(self, msg: String) -> None:
         try:
-            self.session.on_report(GateReport.from_json(msg.data))
+            report = GateReport.from_json(msg.data)
+            with self._lock:
+                self.session.on_report(report)
         except ValueError as error:
             self._on_refused(str(error))
 
     def _on_tool(self, msg: PoseStamped) -> None:
         try:
-            self.session.on_tool(ros.pose_from_msg(msg)[0], ros.stamp_of(msg.header))
+            position = ros.pose_from_msg(msg)[0]
+            with self._lock:
+                self.session.on_tool(position, ros.stamp_of(msg.header))
         except ValueError as error:
             self._on_refused(str(error))
 
@@ -81,4 +97,5 @@ class PersonLink:
 
     def _on_answer(self, name: str, future: Any) -> None:
         answer = future.result()
-        self.session.on_answer(name, answer.success, answer.message)
+        with self._lock:
+            self.session.on_answer(name, answer.success, answer.message)

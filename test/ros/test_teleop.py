@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,10 @@ from meld_core.config import Config
 from meld_core.replay import Replay
 from meld_core.storage.run_folder import RunFolder
 from meld_core.types import Source
+from meld_ros import conversions as msgs
+from meld_ros.graph import Options, render
 
-from .conftest import ROOT, Process, Ros
+from .conftest import DEADLINE, ROOT, Process, Ros
 from .stand_ins import Listener
 
 RVIZ = str(ROOT / "test" / "stand_ins" / "rviz_client.py")
@@ -99,8 +105,55 @@ def test_a_person_s_demonstration_enters_the_replay_as_executed(ros: Ros, small:
 
 @pytest.mark.parametrize("mode", ["train", "eval", "robot"])
 def test_the_graph_holds_teleop_where_a_person_is_needed(small: Config, mode: str, tmp_path: Path) -> None:
-    from meld_ros.graph import Options, render
-
     names = {p.name for p in render(mode, small, Options(folder=tmp_path))}
     assert ("teleop" in names) == (mode == "robot")
     assert "teleop" in {p.name for p in render(mode, teleop(small), Options(folder=tmp_path))}
+
+
+def test_meld_teleop_moves_the_arm_of_a_graph_that_runs_here(ros: Ros, small: Config, tmp_path: Path) -> None:
+    """The command as a process, keys by its standard input: take the arm, three keys forward, stop, clear the stop."""
+    run = RunFolder(tmp_path / "bench").create(small)
+    listener = Listener(ros)
+    tool: list[np.ndarray] = []
+    msgs.subscription(listener.node, msgs.TOOL_POSE, lambda msg: tool.append(msgs.pose_from_msg(msg)[0]))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    (robot,) = [p for p in render("robot", small, Options(folder=run.path)) if p.name == "robot"]
+    command = [sys.executable, "-m", "meld_ros.cli", "teleop", "--run", str(run.path)]
+    with (
+        subprocess.Popen(robot.command, env=environment, stdout=subprocess.DEVNULL) as node,
+        subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as keyboard,
+    ):
+        try:
+            assert keyboard.stdin is not None
+            assert keyboard.stdout is not None
+            listener.sees("HOLD")
+            heard: list[str] = []
+            threading.Thread(target=lambda: heard.extend(iter(keyboard.stdout.readline, "")), daemon=True).start()
+            ros.until(lambda: any("gate: HOLD" in line for line in heard), "the keyboard's screen")
+            press(keyboard, "t")
+            listener.sees("TELEOP")
+            ros.until(lambda: tool, "the tool")
+            start = tool[-1]
+            press(keyboard, "www")
+            ros.until(lambda: abs(tool[-1][0] - start[0] - 0.030) < 0.003, "30 mm forward")
+            np.testing.assert_allclose(tool[-1][1:], start[1:], atol=0.003)
+            press(keyboard, " ")
+            listener.sees("STOPPED")
+            press(keyboard, "c")
+            listener.sees("HOLD")
+            press(keyboard, "w")
+            ros.until(lambda: any("the arm is not yours to move" in line for line in heard), "the refusal")
+            press(keyboard, "q")
+            assert keyboard.wait(timeout=DEADLINE) == 0
+        finally:
+            for process in (keyboard, node):
+                process.kill()
+
+
+def press(keyboard: Process, keys: str) -> None:
+    """Press keys, one after the other."""
+    assert keyboard.stdin is not None
+    keyboard.stdin.write(keys)
+    keyboard.stdin.flush()

@@ -177,6 +177,10 @@ class Session:
             self._end()
         self._link.request(name)
 
+    def leave(self) -> None:
+        """The person goes: the arm is held."""
+        self._end()
+
     def on_answer(self, name: str, done: bool, message: str) -> None:
         """What came of a request."""
         self.say(MENU[name] if done else f"{MENU[name]}: refused, {message}")
