@@ -7,7 +7,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "meld_ros"
-NODES = ("camera_node", "policy_node", "reward_node", "robot_node", "teleop_node", "trainer_node")
+NODES = ("camera_node", "policy_node", "reward_node", "robot_node", "teleop_node", "trainer_node", "view_node")
 
 
 def share(folder: str) -> list[tuple[str, list[str]]]:

@@ -41,6 +41,7 @@ class Agent:
         self._noise, self._greedy = torch.Generator(), False
         self._state: State = self._nets.filter.initial(1)
         self._belief: torch.Tensor | None = None
+        self._tool = np.zeros(3)
 
     def load(self, weights: Weights) -> None:
         """Swap weights; forgets the belief.
@@ -86,6 +87,7 @@ class Agent:
         Raises:
             ValueError: where the image has another size than the config says.
         """
+        self._tool = observation.state.tool_position
         inputs = self._inputs(observation, flags, previous_action)
         self._state, self._belief = self._nets.filter.update(self._state, inputs, self._draw_noise())
 
@@ -108,6 +110,17 @@ class Agent:
             time=torch.tensor([[flags.step / horizon, episode / self._episodes]]),
             observed=torch.ones(1),
         )
+
+    def believed_ports(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """What the belief says of each port: where its mouth is, (P, 3) [m], and the reward expected, (P,) in [0, 1].
+
+        None before the first observation of a trial, and for a model without a readout.
+        """
+        ports, model = self._config.task.ports, self._config.model
+        if self._belief is None or model.kind != "recurrent" or not model.readout:
+            return None
+        readout = self._belief[0, -ports * (ACTIONS + 1) :].numpy().reshape(ports, ACTIONS + 1)
+        return self._tool + readout[:, :ACTIONS] * self._config.robot.step_size, readout[:, ACTIONS].copy()
 
     @torch.inference_mode()
     def act(self, greedy: bool) -> np.ndarray:

@@ -181,13 +181,14 @@ class Host:
     def _begin_episode(self) -> bool:
         assert self._announced is not None
         self._reset_key, self._awaited = self._announced.key, ""
-        self.step, self._seen = self._look(None, 0), True
+        self._see()
+        assert self.step is not None
         self._reset_stamp = self.step.state.stamp
         return self._publishes()
 
     def _give_to_person(self, reason: str) -> bool:
         self._gate.open(GateState.TELEOP, reason)
-        self.step, self._seen = self._look(None, 0), True
+        self._see()
         return self._publishes()
 
     def start_reset(self) -> bool:
@@ -214,7 +215,7 @@ class Host:
         """Bring the arm to its rest pose and hold there. Raises as `start_reset`."""
         self._refuse_unless_free()
         self._gate.park()
-        self.step, self._seen = self._look(None, 0), True
+        self._see()
         return self._publishes()
 
     def next_task(self) -> bool:
@@ -255,6 +256,13 @@ class Host:
 
     def _look(self, executed: np.ndarray | None, stamp: int) -> Step:
         return Step(*self._robot.look(), executed, stamp)
+
+    def _see(self) -> None:
+        try:
+            self.step, self._seen = self._look(None, 0), True
+        except RuntimeError as error:
+            self._gate.hold(f"the arm cannot be seen: {error}")
+            raise
 
     def _publishes(self) -> bool:
         return True

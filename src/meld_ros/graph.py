@@ -61,6 +61,8 @@ class NodeSpec:
     """It takes part only where one of these settings is not empty, or, as `name=value`, has this value."""
     machine: str = "arm"
     """Where it runs when arm and trainer are two machines."""
+    for_viewing: bool = False
+    """It takes part only where somebody looks."""
 
     @property
     def executable(self) -> str:
@@ -104,10 +106,12 @@ TELEOP = NodeSpec(
 )
 """It commands only what a person's hand does now: one that is started again moves nothing."""
 
+VIEW = NodeSpec(name="view", sections=_ALL, restarts=_RESTARTS, for_viewing=True)
+
 GRAPHS: dict[str, tuple[NodeSpec, ...]] = {
-    "train": (CAMERA, ROBOT, REWARD, TRAINER, TELEOP, POLICY),
-    "eval": (CAMERA, ROBOT, REWARD, TELEOP, POLICY),
-    "robot": (CAMERA, ROBOT, REWARD, dataclasses.replace(TELEOP, only_with=())),
+    "train": (CAMERA, ROBOT, REWARD, TRAINER, TELEOP, VIEW, POLICY),
+    "eval": (CAMERA, ROBOT, REWARD, TELEOP, VIEW, POLICY),
+    "robot": (CAMERA, ROBOT, REWARD, dataclasses.replace(TELEOP, only_with=()), VIEW),
 }
 """Nodes of each mode, in the order in which they are started."""
 
@@ -127,6 +131,8 @@ class Options:
     """Which half of the graph runs here: one of network.MACHINES."""
     peer: str = ""
     """Address of the other machine."""
+    viewing: bool = False
+    """Whether somebody looks, with RViz or another viewer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,12 +168,14 @@ def render(mode: str, config: Config, options: Options) -> list[Process]:
     folder = options.folder / "parameters"
     folder.mkdir(parents=True, exist_ok=True)
     here = [spec for spec in GRAPHS[mode] if options.machine in ("all", spec.machine)]
-    specs = [spec for spec in here if takes_part(spec, config)]
+    specs = [spec for spec in here if takes_part(spec, config, options.viewing)]
     return [_render_node(spec, mode, config, options, folder / f"{spec.name}.yaml") for spec in specs]
 
 
-def takes_part(spec: NodeSpec, config: Config) -> bool:
-    """Whether a node of a graph is started with these settings."""
+def takes_part(spec: NodeSpec, config: Config, viewing: bool = False) -> bool:
+    """Whether a node of a graph is started with these settings, and somebody who looks or not."""
+    if spec.for_viewing:
+        return viewing
     settings = flatten(to_mapping(config))
     given = [condition.partition("=") for condition in spec.only_with]
     return not given or any(settings[name] == value if equals else settings[name] for name, equals, value in given)

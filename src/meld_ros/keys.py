@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import sys
 import termios
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 _QUIT = ("q", "\x03", "\x04")
 _POLL = 0.1
+_BURST = 64
 
 
 def pressed_keys(finished: Callable[[], bool] = lambda: False) -> Iterator[str]:
@@ -19,10 +21,15 @@ def pressed_keys(finished: Callable[[], bool] = lambda: False) -> Iterator[str]:
         while not finished():
             if not select.select([sys.stdin], [], [], _POLL)[0]:
                 continue
-            key = sys.stdin.read(1)
-            if not key or key in _QUIT:
+            keys = os.read(sys.stdin.fileno(), _BURST).decode(
+                errors="ignore"
+            )  # read(1) would hide the others from select
+            for key in keys:
+                if key in _QUIT:
+                    return
+                yield key
+            if not keys:
                 return
-            yield key
 
 
 @contextlib.contextmanager

@@ -56,7 +56,9 @@ ARGUMENTS = (
     Argument("peer", "", "Address of the other machine; empty: only this machine is heard.", modes=("train",)),
     Argument("namespace", "", "Namespace of every node and topic: one per robot."),
     Argument("use_sim_time", "false", "Whether the nodes take their time from /clock.", lambda: ("false", "true")),
-    Argument("rviz", "false", "Whether to open RViz, where it is installed.", lambda: ("false", "true")),
+    Argument(
+        "rviz", "false", "Whether to publish what RViz shows, and to open it where it is.", lambda: ("false", "true")
+    ),
     Argument("log_level", "info", "Least severe messages that nodes log.", lambda: LOG_LEVELS),
 )
 
@@ -117,6 +119,7 @@ def prepare(mode: str, values: Mapping[str, str]) -> tuple[Config, RunFolder, li
         namespace=values["namespace"],
         use_sim_time=values["use_sim_time"] == "true",
         log_level=values["log_level"],
+        viewing=values["rviz"] == "true",
         weights=str(Path(values["weights"]).resolve()) if values.get("weights") else "",
         machine=values.get("machine", "all"),
         peer=values.get("peer", ""),

@@ -32,6 +32,7 @@ from meld_core.trust.weights_gate import WeightsGate
 from meld_core.types import Trial
 from meld_core.weights import Weights, latest_weights, load_weights
 from meld_ros import conversions as ros
+from meld_ros.belief_view import BeliefView
 from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from meld_ros.node_main import read_config, read_own, refuse_unknown, run_node
 from meld_ros.qos import SENSOR_QOS, action_qos
@@ -55,7 +56,8 @@ class PolicyNode(Node):
 
     Subscribes: `gate_state`, the step's `joint_states`, `tool_pose`, `image`, `reward`, `executed_action` and one
     topic that is only recorded; in training `weights` and `trials/ack`.
-    Publishes: `task`, `action`, `trial_events`; in training `trials`. Calls `reset`.
+    Publishes: `task`, `action`, `trial_events`; in training `trials`; where somebody looks, `belief/image` and
+    `belief/markers`. Calls `reset`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -105,6 +107,7 @@ class PolicyNode(Node):
         self._task = ros.publisher(self, ros.TASK)
         self._action = ros.publisher(self, ros.ACTION, action_qos(gate.policy_lease))
         self._events = ros.publisher(self, ros.TRIAL_EVENTS)
+        self._belief = BeliefView(self, self._config, self._agent)
         self._reset: Any = self.create_client(ros.SERVICE, ros.RESET)
 
     def _subscribe(self) -> None:
@@ -139,6 +142,7 @@ class PolicyNode(Node):
 
     def announce(self, announcement: Announcement) -> None:
         """Link: say which episode comes next."""
+        self._belief.begin(announcement.key.episode)
         self._task.publish(String(data=announcement.to_json()))
 
     def request_reset(self) -> None:
@@ -150,6 +154,7 @@ class PolicyNode(Node):
         """Link: send one action."""
         self._action.publish(self._scale.to_msg(action, stamp))
         self._diagnostics.beat("action")
+        self._belief.show(stamp)
 
     def _on_gate(self, msg: String) -> None:
         try:

@@ -16,14 +16,15 @@ NODES = ("meld_ros/conversions.py", "meld_ros/qos.py", "meld_ros/images.py", "me
          "meld_ros/node_main.py", "meld_ros/*_node.py", "meld_ros/trial_sender.py", "meld_ros/camera_sources.py",
          "meld_ros/label_node.py", "meld_ros/stop_server.py", "meld_ros/teleop_side.py",
          "meld_ros/doctor_probe.py", "meld_ros/marker_server.py", "meld_ros/person_link.py",
-         "meld_ros/keyboard_node.py")  # fmt: skip
+         "meld_ros/keyboard_node.py", "meld_ros/markers.py", "meld_ros/belief_view.py")  # fmt: skip
 DRIVERS = ("meld_ros/robots/driver_side.py", "meld_ros/robots/ros2_control.py", "meld_ros/robots/widowx.py")
 """Each alone knows its driver's messages."""
 MESSAGES = ("builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs",
             "std_msgs", "std_srvs", "visualization_msgs")  # fmt: skip
 ALLOWED: dict[str, tuple[str, ...]] = {
     "numpy": (
-        "meld_core/**", "meld_ros/marker_server.py", "meld_ros/person_link.py",
+        "meld_core/**", "meld_ros/marker_server.py", "meld_ros/person_link.py", "meld_ros/markers.py",
+        "meld_ros/belief_view.py",
         "meld_ros/conversions.py", "meld_ros/images.py", "meld_ros/camera_sources.py",
         "meld_ros/commands/label_bag.py", "meld_ros/*_node.py", "meld_ros/robots/*", "meld_ros/commands/demo.py",
         "meld_ros/doctor_probe.py",
@@ -67,7 +68,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "interbotix_xs_msgs": ("meld_ros/robots/widowx.py",),
     "launch": ("meld_ros/launching.py", "meld_ros/gazebo.py"),
     "launch_ros": ("meld_ros/launching.py", "meld_ros/gazebo.py"),
-    "xacro": ("meld_ros/gazebo.py",),
+    "xacro": ("meld_ros/gazebo.py", "meld_ros/description.py"),
+    "tf2_ros": ("meld_ros/view_node.py",),
     "ament_index_python": ("meld_ros/launching.py",),
 }  # fmt: skip
 """Every third-party package, and the files that may import it."""

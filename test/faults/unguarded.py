@@ -76,7 +76,7 @@ def _box() -> None:
 
 def _sender() -> None:
     """Everybody is the same commander."""
-    robot_node.RobotNode._sender = lambda self, info: "anybody"
+    robot_node.RobotNode._sender = lambda self, *_: "anybody"
 
 
 def _stop() -> None:

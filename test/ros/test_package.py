@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COLCON = Path(sys.executable).parent / "colcon"
-NODES = ("camera_node", "policy_node", "reward_node", "robot_node", "teleop_node", "trainer_node")
+NODES = ("camera_node", "policy_node", "reward_node", "robot_node", "teleop_node", "trainer_node", "view_node")
 
 
 def environment(**more: str) -> dict[str, str]:

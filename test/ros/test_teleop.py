@@ -29,6 +29,12 @@ PLACE = [0.325, 0.045, 0.080]
 """Where the person brings the tool, far from the robot's own start pose above the box [m]."""
 
 
+@pytest.fixture
+def small(small: Config) -> Config:
+    """A busy machine delays signs of life; what is tested here is not its speed (test/faults/test_teleop_faults.py)."""
+    return dataclasses.replace(small, gate=dataclasses.replace(small.gate, teleop_patience=20.0))
+
+
 def teleop(config: Config, **train: Any) -> Config:
     """The same run with a person who brings the arm."""
     return dataclasses.replace(
@@ -133,12 +139,11 @@ def test_meld_teleop_moves_the_arm_of_a_graph_that_runs_here(ros: Ros, small: Co
             threading.Thread(target=lambda: heard.extend(iter(keyboard.stdout.readline, "")), daemon=True).start()
             ros.until(lambda: any("gate: HOLD" in line for line in heard), "the keyboard's screen")
             press(keyboard, "t")
-            listener.sees("TELEOP")
+            ros.until(lambda: any("gate: TELEOP" in line and " m " in line for line in heard), "the tool on the screen")
             ros.until(lambda: tool, "the tool")
-            start = tool[-1]
-            press(keyboard, "www")
-            ros.until(lambda: abs(tool[-1][0] - start[0] - 0.030) < 0.003, "30 mm forward")
-            np.testing.assert_allclose(tool[-1][1:], start[1:], atol=0.003)
+            assert tool[-1][0] < 0.24 - 0.03, "the arm begins outside the box"
+            press(keyboard, "www")  # into the box at x = 0.241 m and under its top, then twice 10 mm
+            ros.until(lambda: np.abs(tool[-1] - [0.261, 0.0, 0.094]).max() < 0.003, "the tool in the box")
             press(keyboard, " ")
             listener.sees("STOPPED")
             press(keyboard, "c")

@@ -288,7 +288,7 @@ class SimRobot:
         return self._current_task().live_in(max(0, self._resets - 1))
 
     def _led_group(self) -> int:
-        return LED_LIT_GROUP if self._seated() else LED_DARK_GROUP
+        return LED_LIT_GROUP if self._task is not None and self._seated() else LED_DARK_GROUP
 
     def _disturbed(self, pixels: np.ndarray) -> np.ndarray:
         """Brightness and noise of `sim.light_jitter` and `sim.image_noise`."""

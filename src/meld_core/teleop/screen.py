@@ -17,6 +17,7 @@ def rows(session: Session) -> list[tuple[str, str]]:
     return [
         ("gate", gate),
         ("waits for", (report.waits_for if report else "") or "-"),
+        ("tool", "-" if session.tool is None else " ".join(f"{part:.3f}" for part in session.tool) + " m"),
         *[(f"tool {axis}", _along(session, number)) for number, axis in enumerate("xyz")],
         ("moves", session.hand or ("under way" if session.moving else "-")),
         ("said", session.latest or "-"),

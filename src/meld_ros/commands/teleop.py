@@ -83,7 +83,7 @@ class _Screen:
 
         now = rows(self._session)
         if self._live is None:
-            text = "  ".join(f"{name}: {what}" for name, what in now if name in ("gate", "waits for", "said"))
+            text = "  ".join(f"{name}: {what}" for name, what in now if name in ("gate", "waits for", "tool", "said"))
             if text != self._shown:
                 print(text, flush=True)
                 self._shown = text
