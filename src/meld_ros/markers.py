@@ -11,7 +11,8 @@ from std_msgs.msg import String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from meld_core.teleop.scene import BelievedPort, Color
-from meld_ros.conversions import BASE_FRAME, LATCHED_QOS, STEP_QOS, Topic
+from meld_ros.conversions import BASE_FRAME, Topic
+from meld_ros.qos import LATCHED_QOS, STEP_QOS
 
 ROBOT_DESCRIPTION = Topic("robot_description", String, LATCHED_QOS)
 SCENE = Topic("scene", MarkerArray, LATCHED_QOS)

@@ -17,6 +17,7 @@ from meld_core.announce import GateReport
 from meld_core.config import Config
 from meld_core.teleop.session import MENU, Session
 from meld_ros import conversions as ros
+from meld_ros.qos import SENSOR_QOS
 
 _LABELS = {"label_success": "success", "label_failure": "failure"}
 
@@ -52,7 +53,7 @@ class PersonLink:
         self.session = Session(config, self)
         ros.subscription(node, ros.GATE_STATE, self._on_gate)
         realtime = config.robot.mode == "realtime"
-        ros.subscription(node, ros.TOOL_POSE, self._on_tool, ros.SENSOR_QOS if realtime else None)
+        ros.subscription(node, ros.TOOL_POSE, self._on_tool, SENSOR_QOS if realtime else None)
         node.create_timer(config.teleop.beat, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _tick(self) -> None:

@@ -14,11 +14,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import Joy
 
 from meld_core.config import Config
-from meld_ros.conversions import BASE_FRAME, SENSOR_QOS
+from meld_ros.conversions import BASE_FRAME
 from meld_ros.diagnostics import OK, WARN, Diagnostics
 from meld_ros.marker_server import MarkerServer
 from meld_ros.node_main import read_config, refuse_unknown, run_node
 from meld_ros.person_link import PersonLink
+from meld_ros.qos import SENSOR_QOS
 
 _SHOW = 0.1
 """How often the marker follows the tool [s]."""

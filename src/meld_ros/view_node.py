@@ -22,6 +22,7 @@ from meld_ros import markers
 from meld_ros.description import robot_description
 from meld_ros.diagnostics import OK, Diagnostics
 from meld_ros.node_main import read_config, refuse_unknown, run_node
+from meld_ros.qos import SENSOR_QOS
 
 
 class ViewNode(Node):
@@ -44,7 +45,7 @@ class ViewNode(Node):
         self._tree = self._describe()
         self._broadcaster = self._find_broadcaster() if self._tree else None
         self._report: GateReport | None = None
-        sensor = ros.SENSOR_QOS if config.robot.mode == "realtime" else None
+        sensor = SENSOR_QOS if config.robot.mode == "realtime" else None
         ros.subscription(self, ros.GATE_STATE, self._on_gate)
         ros.subscription(self, ros.TOOL_POSE, self._on_tool, sensor)
         ros.subscription(self, ros.JOINT_STATES, self._on_joints, sensor)

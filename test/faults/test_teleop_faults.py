@@ -63,7 +63,9 @@ class TeleopBench(DriverBench):
             self.robot.kill()
             self.robot.wait()
             self.robot = ros.start(UNGUARDED, parameters(config, *ROBOT.sections), "unguarded_robot")
-        self.hand = ros.start(UNGUARDED_HAND if without == "hand" else "meld_ros.teleop_node", parameters(config), "teleop")
+        self.hand = ros.start(
+            UNGUARDED_HAND if without == "hand" else "meld_ros.teleop_node", parameters(config), "teleop"
+        )
         self.commands: list[Said] = []
         self.left: list[Said] = []
         self.feedback: list[Said] = []
