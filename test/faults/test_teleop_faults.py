@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ from meld_ros.graph import ROBOT
 from meld_ros.marker_server import NAMESPACE
 from meld_ros.share import resolve_config
 from test.faults.driver_bench import STAND_INS, DriverBench, Moment, starved
+from test.faults.stage import URGENT
 from test.faults.test_driver_faults import PATIENT
 from test.ros.conftest import ROOT, Process, Ros
 from test.ros.stand_ins import parameters
@@ -62,10 +66,12 @@ class TeleopBench(DriverBench):
         if without in ("box", "sender"):
             self.robot.kill()
             self.robot.wait()
+            os.environ["MELD_TEST_WITHOUT"] = without
             self.robot = ros.start(UNGUARDED, parameters(config, *ROBOT.sections), "unguarded_robot")
-        self.hand = ros.start(
-            UNGUARDED_HAND if without == "hand" else "meld_ros.teleop_node", parameters(config), "teleop"
-        )
+        hand = UNGUARDED_HAND if without == "hand" else "meld_ros.teleop_node"
+        self.hand = ros.start(hand, parameters(config), "teleop")
+        for process in (self.robot, self.hand, self.stand_in):
+            urgent(process)
         self.commands: list[Said] = []
         self.left: list[Said] = []
         self.feedback: list[Said] = []
@@ -86,7 +92,9 @@ class TeleopBench(DriverBench):
     def person(self, *plan: dict[str, Any], client: str = "/rviz") -> Process:
         """Somebody at RViz who does this."""
         rviz = str(STAND_INS / "rviz_client.py")
-        return self.ros.start(rviz, {"plan": json.dumps(plan), "client": client}, f"rviz{client.strip('/')}")
+        process = self.ros.start(rviz, {"plan": json.dumps(plan), "client": client}, f"rviz{client.strip('/')}")
+        urgent(process)
+        return process
 
     def under_way(self, steps: int = 4) -> None:
         """Until that many steps were executed."""
@@ -125,6 +133,13 @@ class TeleopBench(DriverBench):
     def stall(self) -> float:
         """How long the machine kept the processes waiting, since their start [s]."""
         return starved(self.robot, self.hand, self.stand_in)
+
+
+def urgent(process: Process) -> None:
+    """Ahead of whatever else this machine does, as on a robot's computer."""
+    with suppress(PermissionError):
+        for thread in Path(f"/proc/{process.pid}/task").glob("*"):
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), URGENT)
 
 
 def _keep(said: list[Said]) -> Any:
