@@ -124,7 +124,8 @@ class TeleopBench(DriverBench):
 
     def moving(self) -> bool:
         """Whether the newest command is of the last moments."""
-        return self.true[-1].at - self.commands[-1].at < 0.1 and self.reports[-1].state is GateState.TELEOP
+        newest, left = self.commands[-1].at, self.left[-1].at if self.left else 0.0
+        return left < newest and self.true[-1].at - newest < 0.06 and self.reports[-1].state is GateState.TELEOP
 
     def tool_at(self, moment: Moment) -> np.ndarray:
         """True position of the tool, (3,) [m]."""
