@@ -36,7 +36,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "meld_core/evaluation/workers.py", "meld_core/latent_contract.py", "meld_core/latent_model.py",
         "meld_core/learner.py", "meld_core/metrics.py", "meld_core/nets.py", "meld_core/detectors/net.py",
         "meld_core/detectors/training.py", "meld_core/sac.py",
-        "meld_core/sac_nets.py", "meld_core/slac/model.py", "meld_core/slac/nets.py", "meld_core/weights.py",
+        "meld_core/sac_nets.py", "meld_core/slac/*", "meld_core/weights.py",
     ),
     "safetensors": ("meld_core/storage/tensor_file.py",),
     "yaml": ("meld_core/config.py",),
@@ -76,7 +76,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 
 BLIND = ("agent", "belief_cache", "collector", "driver", "joiner", "latent_contract", "latent_model", "learner", "nets",
          "detectors/classifier", "detectors/drift", "detectors/net", "detectors/pose", "detectors/training", "rewards",
-         "sac", "sac_nets", "slac/model", "slac/nets", "schedule", "scripted_search", "weights")  # fmt: skip
+         "sac", "sac_nets", "schedule", "scripted_search", "slac/convolution", "slac/model", "slac/nets",
+         "weights")  # fmt: skip
 """Modules of meld_core in which the simulator's knowledge has no name."""
 
 

@@ -14,11 +14,11 @@ Where a row was not observed the prior takes the place of the posterior: the fil
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from meld_core.batch import Inputs, TrialBatch, model_image_size
@@ -117,17 +117,15 @@ class SlacFilter(nn.Module):
     def _features(self, inputs: Inputs) -> Tensor:
         """f_t (B, L, F + R): image features and the repeated reward; zero where nothing was observed or is valid."""
         observed = inputs.observed > 0.0
-        with self.precision(inputs.image.device):
-            encoded = self.encoder(inputs.image[observed])
+        encoded = self.encoder(inputs.image[observed], self.precision())
         features = encoded.new_zeros(*observed.shape, encoded.shape[-1])
         features[observed] = encoded
         reward = inputs.reward * inputs.reward_valid * float(self._observe_reward)
         return torch.cat([features, reward.unsqueeze(-1).expand(*reward.shape, self.config.reward_repeats)], dim=-1)
 
-    def precision(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
-        """bf16 products while training, where the settings allow it; acting is exact."""
-        enabled = self.config.bf16 and self.training
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+    def precision(self) -> torch.dtype:
+        """bf16 in encoder and decoder while training, where the settings allow it; acting is exact."""
+        return torch.bfloat16 if self.config.bf16 and self.training else torch.float32
 
 
 class SlacModel(nn.Module):
@@ -194,10 +192,9 @@ class SlacModel(nn.Module):
         if fraction < 1.0:
             count = max(1, round(len(latent) * fraction))
             chosen = torch.randperm(len(latent), device=latent.device)[:count]  # type: ignore[assignment]
-        with self.filter.precision(latent.device):
-            decoded = self.image(latent[chosen])
+        decoded = self.image(latent[chosen], self.filter.precision()).float()
         target = image[chosen].float() / 255.0
-        return (decoded - target).square().sum() / len(target), target[0].numel()
+        return F.mse_loss(decoded, target, reduction="sum") / len(target), target[0].numel()
 
     def _reward_error(self, latent: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Squared error of the decoded reward, mean over the rows that have one."""

@@ -12,17 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from meld_core.slac.convolution import SLOPE, Doubling, Halving, ToPixels
+
 _MIN_STD = 1e-5
-_SLOPE = 0.2
 _STRIDES = 16
 """Four convolutions of stride 2."""
-_BLOCK = 64
+_BLOCK = 32
 """Frames are padded to multiples of this: a convolution is compiled anew for every batch size that it meets."""
 
 
 def leaky(x: Tensor) -> Tensor:
     """Leaky ReLU of slope 0.2."""
-    return F.leaky_relu(x, _SLOPE)
+    return F.leaky_relu(x, SLOPE)
 
 
 def start_like_published(module: nn.Module) -> None:
@@ -32,23 +33,6 @@ def start_like_published(module: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def _kernel(size: int, views: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Kernel, padding, output padding of a layer of stride 2, (height, width) each: sizes halve or double exactly."""
-    kernel = (size * views, size)
-    padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
-    return kernel, padding, (2 + 2 * padding[0] - kernel[0], 2 + 2 * padding[1] - kernel[1])
-
-
-def _halving(inputs: int, outputs: int, size: int, views: int) -> nn.Conv2d:
-    kernel, padding, _ = _kernel(size, views)
-    return nn.Conv2d(inputs, outputs, kernel, stride=2, padding=padding)
-
-
-def _doubling(inputs: int, outputs: int, size: int, views: int) -> nn.ConvTranspose2d:
-    kernel, padding, beyond = _kernel(size, views)
-    return nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=padding, output_padding=beyond)
 
 
 def smallest_map(height: int, width: int) -> tuple[int, int]:
@@ -65,26 +49,36 @@ def smallest_map(height: int, width: int) -> tuple[int, int]:
     return height // _STRIDES, width // _STRIDES
 
 
+class TypedLinear(nn.Linear):
+    """A linear layer that computes in the type of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) → (..., outputs)."""
+        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+
+
 class StackedEncoder(nn.Module):
     """(N, V H, W, 3) uint8 → (N, 8 b) features: five convolutions, leaky ReLU behind each."""
 
     def __init__(self, size: tuple[int, int], views: int, depth: int) -> None:
         super().__init__()
         rows, columns = smallest_map(*size)
-        self.halve1 = _halving(3, depth, 5, views)
-        self.halve2 = _halving(depth, 2 * depth, 3, views)
-        self.halve3 = _halving(2 * depth, 4 * depth, 3, views)
-        self.halve4 = _halving(4 * depth, 8 * depth, 3, views)
-        self.last = nn.Linear(rows * columns * 8 * depth, 8 * depth)
+        self.halve1 = Halving(3, depth, 5, views)
+        self.halve2 = Halving(depth, 2 * depth, 3, views)
+        self.halve3 = Halving(2 * depth, 4 * depth, 3, views)
+        self.halve4 = Halving(4 * depth, 8 * depth, 3, views)
+        self.last = TypedLinear(rows * columns * 8 * depth, 8 * depth)
         start_like_published(self)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, V H, W, 3) uint8 → (N, 8 b) float32; the first layer's weights make [0, 1] of bytes, exact in bf16."""
-        x = _padded(image).permute(0, 3, 1, 2).float()  # channels last, as the bytes lie
-        first = self.halve1
-        x = leaky(F.conv2d(x, first.weight / 255.0, first.bias, first.stride, first.padding))
+    def forward(self, image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(N, V H, W, 3) uint8 → (N, 8 b) float32, computed in `dtype`.
+
+        The first layer's weights make [0, 1] of bytes, which bf16 holds exactly.
+        """
+        x = _padded(image).permute(0, 3, 1, 2).to(dtype)  # channels last, as the bytes lie
+        x = self.halve1(x, scale=1.0 / 255.0)
         for layer in (self.halve2, self.halve3, self.halve4):
-            x = leaky(layer(x))
+            x = layer(x)
         x = x.permute(0, 2, 3, 1).flatten(1)
         return leaky(self.last(x))[: len(image)].float()
 
@@ -96,22 +90,23 @@ class StackedDecoder(nn.Module):
         super().__init__()
         self._map = smallest_map(*size)
         rows, columns = self._map
-        self.first = nn.Linear(inputs, rows * columns * 8 * depth, bias=False)
+        self.first = TypedLinear(inputs, rows * columns * 8 * depth, bias=False)
         self.first_bias = nn.Parameter(torch.zeros(8 * depth))
-        self.double1 = _doubling(8 * depth, 4 * depth, 3, views)
-        self.double2 = _doubling(4 * depth, 2 * depth, 3, views)
-        self.double3 = _doubling(2 * depth, depth, 3, views)
-        self.double4 = _doubling(depth, 3, 5, views)
+        self.double1 = Doubling(8 * depth, 4 * depth, 3, views)
+        self.double2 = Doubling(4 * depth, 2 * depth, 3, views)
+        self.double3 = Doubling(2 * depth, depth, 3, views)
+        self.double4 = ToPixels(depth, 3, 5, views)
         start_like_published(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs) → (N, V H, W, 3) float32."""
+    def forward(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(N, inputs) → (N, V H, W, 3) in `dtype`."""
         count = len(x)
-        x = self.first(_padded(x)).unflatten(-1, (*self._map, -1))
-        x = leaky(x + self.first_bias.to(x.dtype)).permute(0, 3, 1, 2)  # channels last
+        x = self.first(_padded(x).to(dtype)).unflatten(-1, (*self._map, -1))
+        x = leaky(x + self.first_bias.to(dtype)).permute(0, 3, 1, 2)  # channels last
         for layer in (self.double1, self.double2, self.double3):
-            x = leaky(layer(x))
-        return self.double4(x).permute(0, 2, 3, 1)[:count].float()
+            x = layer(x)
+        pixels: Tensor = self.double4(x)
+        return pixels.permute(0, 2, 3, 1)[:count]
 
 
 def _padded(x: Tensor) -> Tensor:
@@ -123,7 +118,7 @@ def _padded(x: Tensor) -> Tensor:
 def dense(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Two hidden layers with leaky ReLU, then a linear output."""
     layers = nn.Sequential(
-        nn.Linear(inputs, hidden), nn.LeakyReLU(_SLOPE), nn.Linear(hidden, hidden), nn.LeakyReLU(_SLOPE),
+        nn.Linear(inputs, hidden), nn.LeakyReLU(SLOPE), nn.Linear(hidden, hidden), nn.LeakyReLU(SLOPE),
         nn.Linear(hidden, outputs),
     )  # fmt: skip
     start_like_published(layers)

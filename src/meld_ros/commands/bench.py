@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from meld_ros.commands.arguments import Bench
 
 SUBJECTS: dict[str, str] = {
+    "learner": "meld_core.bench.learner:measure",
     "tick": "meld_core.bench.tick:measure",
     "sim": "meld_core.bench.simulation:measure",
     "durability": "meld_ros.commands.durability:measure",
