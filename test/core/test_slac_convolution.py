@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -60,16 +62,16 @@ def test_a_scale_is_a_factor_on_the_input() -> None:
 
 @pytest.mark.parametrize("kind", [Halving, Doubling, ToPixels])
 def test_bf16_is_near_and_its_gradients_are_fp32(kind: type[Layer]) -> None:
-    """Within 3 % of the norm: bf16 rounds by 0.4 %, and near 0 leaky ReLU may take its other slope."""
+    """Within 1 % of the norm of what torch makes of the layer in bf16; a gradient of fp32 has another slope near 0."""
     torch.manual_seed(0)
     layer, x = kind(16, 16, 3, 1), torch.randn(8, 16, 8, 8).contiguous(memory_format=torch.channels_last)
-    upon = torch.randn_like(plain(layer, x))
-    exact = results(layer, layer, x, upon)
-    rough = results(layer, lambda x: layer(x.bfloat16()), x, upon.bfloat16())
-    assert rough[0].dtype == torch.bfloat16
-    assert [r.dtype for r in rough[1:]] == [torch.float32] * 3
-    for a, b in zip(rough, exact, strict=True):
-        assert ((a.float() - b).norm() / b.norm()).item() < 0.03
+    half, upon = copy.deepcopy(layer).bfloat16(), torch.randn_like(plain(layer, x)).bfloat16()
+    theirs = results(half, lambda x: plain(half, x.bfloat16()), x, upon)
+    ours = results(layer, lambda x: layer(x.bfloat16()), x, upon)
+    assert ours[0].dtype == torch.bfloat16
+    assert [r.dtype for r in ours[1:]] == [torch.float32] * 3
+    for a, b in zip(ours, theirs, strict=True):
+        assert ((a.float() - b.float()).norm() / b.float().norm()).item() < 0.01
 
 
 def test_pixels_of_a_single_place_by_hand() -> None:
