@@ -22,7 +22,6 @@ from meld_core.bench.peer import SOURCE, Peer
 from meld_core.config import Config, load_config
 from meld_core.latent_contract import ACTIONS
 from meld_core.learner import Learner
-from meld_core.sac import matmul_precision
 
 AT_THE_PEERS_SIZES = (
     "model.kind=slac", "sim.views=[wrist]", "model.views=[wrist]", "model.shrink=1", "slac.base_depth=32",
@@ -203,9 +202,8 @@ def _default(setup: Setup, peaks: Mapping[str, float]) -> Iterator[Figure]:
     cache = fill()
 
     def actor_critic() -> None:
-        with matmul_precision(config.learner.bf16):
-            for _ in range(10):
-                learner.update_actor_critic(cache, 0.5)
+        for _ in range(10):
+            learner.update_actor_critic(cache, 0.5)
 
     acts: Acts = {
         "model_updates": (learner.update_model, 1),
