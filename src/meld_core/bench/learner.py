@@ -190,7 +190,7 @@ def _default(setup: Setup, peaks: Mapping[str, float]) -> Iterator[Figure]:
     learner.train_after(config.train.demonstrations)  # takes the trials
     model, batch = learner.networks.model, make_batch(trials, device)
     images, share = batch.inputs.image[batch.inputs.observed > 0.0], config.learner.demonstration_share
-    many = [trials[i % len(trials)] for i in range(config.learner.cache_trials)]
+    many = [trials[i % len(trials)] for i in range(8 if setup.quick else config.learner.cache_trials)]
 
     def forward() -> torch.Tensor:
         loss: torch.Tensor = model.loss(batch, config.loss)[0]
