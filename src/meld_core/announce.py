@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+from meld_core.json_text import parse_object
 from meld_core.robot import GateState
 from meld_core.tasks import Task
 
@@ -44,9 +45,9 @@ class Announcement:
     def from_json(text: str) -> Announcement:
         """Inverse of `to_json`. Raises ValueError in one sentence."""
         try:
-            raw = json.loads(text)
+            raw = parse_object(text)
             return Announcement(_key(raw), Task.from_json(raw["task"]), str(raw.get("by", "policy")))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"this announces no task ({error}): {text[:80]!a}") from None
 
 
@@ -77,12 +78,12 @@ class GateReport:
     def from_json(text: str) -> GateReport:
         """Inverse of `to_json`. Raises ValueError in one sentence."""
         try:
-            raw = json.loads(text)
+            raw = parse_object(text)
             key = _key(raw) if "boot" in raw else None
             parts = tuple(str(part) for part in raw["parts"])
             stamp, waits_for = int(raw["reset_stamp"]), str(raw.get("waits_for", ""))
             return GateReport(GateState(raw["state"]), str(raw["reason"]), key, stamp, parts, waits_for)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"this is no gate state ({error}): {text[:80]!a}") from None
 
 

@@ -30,6 +30,7 @@ from typing import Any, Literal
 
 from meld_core.evaluation.intervals import wilson
 from meld_core.evaluation.scoring import trial_summary
+from meld_core.json_text import parse_object
 
 __all__ = ["METRICS_FILE", "Kind", "MetricsError", "MetricsWriter", "RunningMean", "Tail", "read_rows"]
 __all__ += ["trial_summary", "wilson"]
@@ -38,6 +39,13 @@ METRICS_FILE = "metrics.jsonl"
 Kind = Literal["trial", "learner", "status"]
 
 
+_NUMBER, _COUNT = (int, float), (int,)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "kind": (str,), "time": _NUMBER, "trial": _COUNT, "steps": _COUNT, "source": (str,), "success": (list,),
+    "first_attempt": (list,), "phase": (str,), "current": _COUNT, "total": _COUNT, "note": (str,),
+    "weights_version": _COUNT, "weights_age": _NUMBER, "replay_ratio": _NUMBER,
+}  # fmt: skip
+"""Types of what a progress display computes with; a row in which one is of another type is damaged."""
 _LOG = logging.getLogger(__name__)
 _MOST_WAITING = 10_000_000
 """Bytes of rows that are kept for a disk that is full."""
@@ -180,10 +188,19 @@ class Tail:
 
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(line)
+        row = parse_object(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and "kind" in row else None
+    return (
+        row if "kind" in row and all(_fits(row[name], kinds) for name, kinds in _KINDS.items() if name in row) else None
+    )
+
+
+def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether a value is of one of these types; a list must hold truth values, or None where one is not known."""
+    if isinstance(value, list):
+        return list in kinds and all(part is None or isinstance(part, bool) for part in value)
+    return value is None or type(value) in kinds
 
 
 def read_rows(folder: Path, kind: Kind) -> list[dict[str, Any]]:

@@ -55,9 +55,23 @@ class Task:
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> Task:
-        """Inverse of `to_json`."""
+        """Inverse of `to_json`. Raises ValueError, TypeError or KeyError where that is no task."""
         lists = {"box_position": tuple(raw["box_position"]), "ports": tuple(tuple(p) for p in raw["ports"])}
-        return Task(**{**raw, **lists, "later_live": tuple(raw.get("later_live", ()))})
+        task = Task(**{**raw, **lists, "later_live": tuple(raw.get("later_live", ()))})
+        _check_task(task)
+        return task
+
+
+def _check_task(task: Task) -> None:
+    """Raise ValueError unless every field is of its type and within its range."""
+    points = (task.box_position, *task.ports)
+    numbers = [number for point in points for number in point] + [task.box_yaw]
+    fits = isinstance(task.id, str) and isinstance(task.split, str) and type(task.seed) is int and bool(task.ports)
+    fits = fits and all(len(point) == 3 for point in points)
+    fits = fits and all(type(number) in (int, float) and abs(number) < 1e6 for number in numbers)
+    lives = (task.live, *task.later_live)
+    if not fits or not all(type(live) is int and 0 <= live < len(task.ports) for live in lives):
+        raise ValueError(f"task {str(task.id)[:40]!a} has a field of another type or range than a task's")
 
 
 def live_port(live: int, later_live: Sequence[int], episode: int) -> int:

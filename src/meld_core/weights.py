@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from meld_core.config import Config, flatten, to_mapping
+from meld_core.json_text import parse_object
 from meld_core.storage.files import make_folder, remove_temporary, sync_folder, write_atomic
 from meld_core.storage.tensor_file import pack, unpack
 
@@ -123,8 +124,8 @@ def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 def _read_meta(text: str) -> dict[str, Any]:
     kinds = {"version": int, "trained_through_trial": int, "run": str, "config": dict}
-    meta = json.loads(text)
-    if not isinstance(meta, dict) or meta.pop("schema", None) != WEIGHTS_SCHEMA:
+    meta = parse_object(text)
+    if meta.pop("schema", None) != WEIGHTS_SCHEMA:
         raise WeightsError(f"weights are not of schema {WEIGHTS_SCHEMA}")
     if set(meta) != set(kinds) or any(type(meta[name]) is not kind for name, kind in kinds.items()):
         raise WeightsError(f"the weights' header must hold {', '.join(kinds)}, got {text[:120]!a}")

@@ -24,6 +24,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool, String, UInt8MultiArray
 from std_srvs.srv import Trigger
 
+from meld_core.json_text import parse_object
 from meld_core.types import Frame, Reward
 from meld_ros.images import array_to_image, pixels_of
 from meld_ros.qos import ACK_QOS, BULK_QOS, LATCHED_BULK_QOS, LATCHED_QOS, STEP_QOS, keep
@@ -268,9 +269,6 @@ def json_to_msg(values: Mapping[str, Any]) -> String:
 def json_from_msg(msg: String) -> dict[str, Any]:
     """Inverse of `json_to_msg`. Raises ValueError where it is none."""
     try:
-        values = json.loads(msg.data)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise ValueError(f"a message is not a JSON object: {msg.data[:80]!a}")
-    return values
+        return parse_object(msg.data)
+    except ValueError as error:
+        raise ValueError(f"a message is {error}: {msg.data[:80]!a}") from None

@@ -54,7 +54,11 @@ class RewardNode(Node):
             self._diagnostics.refuse("task", str(error))
 
     def _on_gate(self, msg: String) -> None:
-        report = GateReport.from_json(msg.data)
+        try:
+            report = GateReport.from_json(msg.data)
+        except ValueError as error:
+            self._diagnostics.refuse("gate_state", str(error))
+            return
         if report.reset_stamp not in (0, self._reset_stamp):
             self._reset_stamp, self._answer = report.reset_stamp, None
             self._detector.reset()

@@ -45,11 +45,13 @@ class Ack:
     def from_msg(msg: String) -> Ack:
         """Inverse of `to_json`. Raises ValueError in one sentence."""
         raw = json_from_msg(msg)
-        try:
-            flags = bool(raw["stored"]), str(raw["reason"]), int(raw["next_trial"]), bool(raw["finished"])
-            return Ack(str(raw["trial"]), *flags)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"this is no acknowledgement ({error}): {msg.data[:80]!a}") from None
+        wrong = [name for name, kind in _ACK.items() if type(raw.get(name)) is not kind]
+        if wrong:  # a trial is forgotten on such a word
+            raise ValueError(f"this is no acknowledgement ({', '.join(wrong)}): {msg.data[:80]!a}")
+        return Ack(**{name: raw[name] for name in _ACK})
+
+
+_ACK = {"trial": str, "stored": bool, "reason": str, "next_trial": int, "finished": bool}
 
 
 class TrialSender:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from meld_core.json_text import parse_object
 from meld_core.storage.files import make_folder, write_atomic
-from meld_core.storage.tensor_file import FormatError, pack, unpack
+from meld_core.storage.tensor_file import pack, unpack
 
 _KIND = "reward_labels"
 
@@ -40,9 +41,10 @@ class Labels:
         return len(self.success)
 
     def __post_init__(self) -> None:
-        n = len(self.success)
+        n = self.success.size
         fits = self.images.dtype == np.uint8 and self.images.ndim == 4 and self.images.shape[3] == 3
-        if not fits or any(len(part) != n for part in (self.images, self.groups, self.conditions)):
+        fits = fits and self.images.size >= n == len(self.images) and self.success.dtype == np.bool_
+        if not fits or any(part.dtype.kind != "i" or part.shape != (n,) for part in (self.groups, self.conditions)):
             raise LabelError(f"pictures {self.images.dtype}{self.images.shape} do not fit {n} labels")
         if n and not 0 <= self.conditions.min() <= self.conditions.max() < len(self.names):
             raise LabelError(f"conditions are numbered up to {self.conditions.max()}, {len(self.names)} have names")
@@ -120,9 +122,9 @@ def load_labels(place: Path) -> Labels:
 def _load(path: Path) -> Labels:
     try:
         meta, arrays = unpack(_KIND, path.read_bytes())
-        raw = json.loads(meta)
-        return Labels(**arrays, names=tuple(raw["names"]), source=raw["source"])
-    except (FormatError, LabelError, TypeError, KeyError) as error:
+        raw = parse_object(meta)
+        return Labels(**arrays, names=tuple(map(str, raw["names"])), source=str(raw["source"]))
+    except (ValueError, TypeError, KeyError) as error:
         raise LabelError(f"{path}: {error}") from None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from meld_core.json_text import parse_object
 from meld_core.storage.files import make_folder, write_atomic
 from meld_core.storage.tensor_file import FormatError, pack, unpack
 
@@ -109,19 +110,32 @@ def load_classifier(path: Path) -> Classifier:
     """
     try:
         meta, arrays = unpack(_KIND, path.read_bytes())
-        raw = json.loads(meta)
+        raw = parse_object(meta)
         if raw.pop("schema", None) != 1:
             raise FormatError("it is not of schema 1")
         facts = ClassifierFacts(**raw)
+        _check_facts(facts)
         net = RewardNet()
         net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
     except OSError as error:
         raise ClassifierError(
             f"cannot read the classifier {path}: {error.strerror}; `meld reward train` writes one [reward.weights]"
         ) from None
-    except (FormatError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ClassifierError(f"{path} is no reward classifier: {reason} [reward.weights]") from None
     if not all(bool(np.isfinite(array).all()) for array in arrays.values()):
         raise ClassifierError(f"{path} holds numbers that are not finite [reward.weights]")
     return Classifier(net.eval(), facts)
+
+
+def _check_facts(facts: ClassifierFacts) -> None:
+    """Raise ValueError unless every field is of its type, and finite."""
+    for field in dataclasses.fields(facts):
+        value = getattr(facts, field.name)
+        if field.type == "str" and isinstance(value, str):
+            continue
+        if type(value) not in (int, float) or not abs(value) < 1e12:
+            raise ValueError(f"its header says {field.name}={value!a}")
+    if facts.temperature <= 0.0:
+        raise ValueError(f"its header says temperature={facts.temperature}")

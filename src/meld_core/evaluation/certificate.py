@@ -16,6 +16,7 @@ from meld_core.config import Config
 from meld_core.evaluation.intervals import paired_difference, wilson
 from meld_core.evaluation.readaptation import readaptation
 from meld_core.evaluation.scoring import Evaluation
+from meld_core.json_text import parse_object
 from meld_core.storage.files import write_atomic
 
 SCHEMA = "meld_ros/certificate/1"
@@ -183,7 +184,7 @@ def load_certificate(path: Path) -> dict[str, Any]:
         CertificateError: where the file is missing, of another schema, or its numbers contradict each other.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = parse_object(path.read_bytes())
     except FileNotFoundError:
         raise CertificateError(f"there is no certificate {path}; `meld eval --run DIR` writes one") from None
     except ValueError:
@@ -202,6 +203,13 @@ def check_certificate(raw: Any, where: str) -> None:
             raise CertificateError(f"{where} lacks '{name}'")
         if not isinstance(raw[name], kind) or (isinstance(raw[name], bool) and kind is int):
             raise CertificateError(f"{where} has {name}={raw[name]!r}, which is not of the right type")
+    try:
+        _check_parts(raw, where)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CertificateError(f"{where} has a part that is not built like a certificate's ({error})") from None
+
+
+def _check_parts(raw: Mapping[str, Any], where: str) -> None:
     for label, part in {"": raw, **raw["controls"]}.items():
         for episode, numbers in part["episodes"].items():
             _check_episode(numbers, raw["trials"], f"{where}: {label} episode {episode}")
@@ -215,7 +223,7 @@ def _check_episode(numbers: Mapping[str, Any], trials: int, where: str) -> None:
         successes, rate, interval = numbers["successes"], numbers["rate"], numbers["wilson95"]
         consistent = numbers["trials"] == trials and math.isclose(rate, successes / trials)
         consistent &= all(map(math.isclose, interval, wilson(successes, trials)))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         consistent = False
     if not consistent:
         raise CertificateError(f"{where}: rate and interval do not follow from the successes of {trials} trials")

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from meld_core.json_text import parse_object
 from meld_core.storage.files import write_atomic
-from meld_core.storage.tensor_file import FormatError, pack, unpack
+from meld_core.storage.tensor_file import pack, unpack
 
 
 class CheckpointError(ValueError):
@@ -33,9 +34,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         text, arrays = unpack("checkpoint", path.read_bytes())
-    except (OSError, FormatError) as error:
+        meta = parse_object(text)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from None
-    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, json.loads(text)
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, meta
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from meld_core.json_text import parse_object
 from meld_core.storage.files import StorageError, make_folder, sync_folder
 from meld_core.storage.trial_file import columns
 from meld_core.types import Trial
@@ -36,6 +37,9 @@ class Entry:
     episode: int
     steps: int
     sha256: str
+
+
+_ENTRY = {"trial": str, "episode": int, "steps": int, "sha256": str}
 
 
 class Ledger:
@@ -89,17 +93,20 @@ def read_ledger(folder: Path) -> list[dict[str, Any]]:
 
 def _event(line: bytes) -> dict[str, Any] | None:
     try:
-        raw = json.loads(line)
-    except (ValueError, RecursionError):
+        raw = parse_object(line)
+    except ValueError:
         return None
-    return raw if isinstance(raw, dict) and isinstance(raw.get("event"), str) else None
+    return raw if isinstance(raw.get("event"), str) else None
 
 
 def stored_episodes(folder: Path) -> list[Entry]:
     """The episodes that a ledger says are stored, each once."""
-    names = [field.name for field in dataclasses.fields(Entry)]
-    lines = [event for event in read_ledger(folder) if event["event"] == "episode" and set(names) <= set(event)]
-    entries = [Entry(*(line[name] for name in names)) for line in lines]
+    lines = [event for event in read_ledger(folder) if event["event"] == "episode"]
+    entries = [
+        Entry(*(line[name] for name in _ENTRY))
+        for line in lines
+        if all(type(line.get(name)) is kind for name, kind in _ENTRY.items())
+    ]
     return list({(entry.trial, entry.episode): entry for entry in entries}.values())
 
 
