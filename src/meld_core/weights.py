@@ -124,7 +124,10 @@ def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 def _read_meta(text: str) -> dict[str, Any]:
     kinds = {"version": int, "trained_through_trial": int, "run": str, "config": dict}
-    meta = parse_object(text)
+    try:
+        meta = parse_object(text)
+    except ValueError as error:
+        raise WeightsError(f"weights are not of schema {WEIGHTS_SCHEMA}: {error}") from None
     if meta.pop("schema", None) != WEIGHTS_SCHEMA:
         raise WeightsError(f"weights are not of schema {WEIGHTS_SCHEMA}")
     if set(meta) != set(kinds) or any(type(meta[name]) is not kind for name, kind in kinds.items()):

@@ -185,7 +185,7 @@ def _render_node(spec: NodeSpec, mode: str, config: Config, options: Options, pa
     parameters = parameters_of(spec, mode, config, options)
     # JSON is YAML in which every string is quoted: a device named "0" stays text, a name like `y` no boolean.
     path.write_text(json.dumps({"/**": {"ros__parameters": parameters}}, indent=1) + "\n", encoding="utf-8")
-    arguments = ("--log-level", options.log_level)
+    arguments = ("--log-level", options.log_level, "--enclave", f"/meld/{spec.name}")
     names = (("__node", spec.name), *((("__ns", _absolute(options.namespace)),) if options.namespace else ()))
     remappings = spec.remappings if config.robot.kind == "mujoco" else ()
     remaps = [part for old, new in (*names, *remappings) for part in ("-r", f"{old}:={new}")]
