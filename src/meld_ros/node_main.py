@@ -80,7 +80,23 @@ STOPPING = threading.Event()
 
 def spin(node: Any) -> None:
     """Serve a node's callbacks, one at a time, until it is finished or the process is told to stop."""
-    executor = SingleThreadedExecutor()
+    _serve(node, SingleThreadedExecutor())
+
+
+def spin_fast(node: Any) -> None:
+    """The same by Kilted's EventsExecutor, where there is one: it takes a third of the time per message.
+
+    Not for nodes with guard conditions, which it does not serve, nor for those whose first duty is to stop an arm.
+    """
+    try:
+        from rclpy.experimental import EventsExecutor
+    except ImportError:  # before Kilted
+        spin(node)
+    else:
+        _serve(node, EventsExecutor())
+
+
+def _serve(node: Any, executor: Any) -> None:
     executor.add_node(node)
     while rclpy.ok() and not node.finished and not STOPPING.is_set():
         executor.spin_once(timeout_sec=_SIGNAL_LATENCY)

@@ -34,7 +34,7 @@ from meld_core.weights import Weights, latest_weights, load_weights
 from meld_ros import conversions as ros
 from meld_ros.belief_view import BeliefView
 from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from meld_ros.node_main import read_config, read_own, refuse_unknown, run_node
+from meld_ros.node_main import read_config, read_own, refuse_unknown, run_node, spin_fast
 from meld_ros.qos import SENSOR_QOS, action_qos
 from meld_ros.trial_sender import TrialSender
 
@@ -279,7 +279,7 @@ class PolicyNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Console script."""
-    run_node(PolicyNode, args)
+    run_node(PolicyNode, args, serve=spin_fast)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from meld_core.rewards import make_detector
 from meld_core.types import Frame, Reward, RobotState
 from meld_ros import conversions as ros
 from meld_ros.diagnostics import OK, WARN, Diagnostics
-from meld_ros.node_main import read_config, refuse_unknown, run_node
+from meld_ros.node_main import read_config, refuse_unknown, run_node, spin_fast
 
 
 class RewardNode(Node):
@@ -112,7 +112,7 @@ def _state(msg: PoseStamped) -> RobotState:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Console script."""
-    run_node(RewardNode, args)
+    run_node(RewardNode, args, serve=spin_fast)
 
 
 if __name__ == "__main__":

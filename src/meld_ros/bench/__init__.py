@@ -1,0 +1,1 @@
+"""Measurements of `meld bench` that need ROS: the graph over DDS."""
