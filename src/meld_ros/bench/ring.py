@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from typing import Any
@@ -15,12 +16,13 @@ import numpy as np
 import rclpy
 from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, JointState
 
 from meld_core.config import Config
 from meld_core.types import Frame, Reward
 from meld_ros import conversions as ros
-from meld_ros.node_main import STOPPING, spin
+from meld_ros.node_main import STOPPING, spin, spin_fast
 
 _TOLD_BY = ("joint_states", "tool_pose", "image", "truth", "reward", "executed_action")
 _AGAIN = 0.5
@@ -119,12 +121,12 @@ ROLES = {"robot": Robot, "reward": Judge, "policy": Asker}
 def main() -> None:
     """One of the three processes."""
     role, steps = sys.argv[1], int(sys.argv[2])
-    rclpy.init(args=[])
+    signal.signal(signal.SIGTERM, lambda *_: STOPPING.set())
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = ROLES[role](steps)
-    spin(node)
+    (spin if role == "robot" else spin_fast)(node)  # as the nodes that they stand for
     node.destroy_node()
     rclpy.try_shutdown()
-    sys.exit(0 if node.finished or role != "policy" or STOPPING.is_set() else 1)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 SUBJECTS: dict[str, str] = {
     "learner": "meld_core.bench.learner:measure",
     "tick": "meld_core.bench.tick:measure",
+    "graph": "meld_ros.bench.graph:measure",
     "sim": "meld_core.bench.simulation:measure",
+    "replay": "meld_core.bench.replay:measure",
     "durability": "meld_ros.commands.durability:measure",
     "soak": "meld_ros.commands.soak:measure",
 }
@@ -46,8 +49,7 @@ def run_bench(command: Bench, line: str) -> int:
         figures += found
         if command.json:
             _write(Path(command.json), subject, found, line)
-    shown = Console()
-    shown.print(table_of(figures), width=None if shown.is_terminal else _WIDTH)
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table_of(figures))
     return int(any(figure.goal.promise and not figure.goal.met for figure in figures if figure.goal))
 
 
