@@ -145,9 +145,10 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
     if config.reward.training == "shaped":
         shaped = np.where(rows["first_in_episode"], 0.0, trial.truth["shaped"]).astype(np.float32)
     scripted = np.isin(rows["source"], [int(Source.SCRIPT), int(Source.HUMAN)])
-    search, direct = _labels(trial, task, config)
     limits = (config.task.horizon, config.task.episodes)
-    in_port = [seated(rows["tool_position"], task, p, config.task) for p in range(len(task.ports))]
+    seats = [seated(rows["tool_position"], task, p, config.task) for p in range(len(task.ports))]
+    in_port = np.stack(seats, axis=-1)
+    search, direct = _labels(trial, in_port, task, config)
     return LearnerTrial(
         image=view_pixels(rows["image"], config),
         tool=normalised_tool(rows["tool_position"], config),
@@ -162,7 +163,7 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
         direct=direct,
         first_in_episode=rows["first_in_episode"],
         time=np.stack([rows["step"] / limits[0], rows["episode"] / limits[1]], axis=-1).astype(np.float32),
-        in_port=np.stack(in_port, axis=-1),
+        in_port=in_port,
         ports=np.broadcast_to(normalised_tool(np.array(task.ports), config), (len(trial), len(task.ports), TOOL)),
         live=np.full(len(trial), -1),
         ends=bool(rows["terminal"][-1] or (rows["truncated"][-1] and config.task.episode_form == "end_on_success")),
@@ -171,7 +172,7 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
     )
 
 
-def _labels(trial: Trial, task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:
+def _labels(trial: Trial, in_port: np.ndarray, task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """What a demonstrator would have done at each row.
 
     Returns:
@@ -179,14 +180,14 @@ def _labels(trial: Trial, task: Task, config: Config) -> tuple[np.ndarray, np.nd
         between episodes, in this episode; (N, P, A) on the way to each port.
     """
     search, tools = ScriptedSearch(task, config), trial.rows["tool_position"]
-    direct = [[search.toward(tool, port) for port in range(len(task.ports))] for tool in tools]
+    direct = np.stack([search.toward(tools, port) for port in range(len(task.ports))], axis=1)
     forgets = trial.rows["first_in_episode" if config.task.switch_probability else "first_in_trial"]
-    searching: list[np.ndarray] = []
-    for tool, forget in zip(tools, forgets, strict=True):
+    chosen = []
+    for forget, now in zip(forgets.tolist(), in_port, strict=True):
         if forget:
             search.begin_episode()
-        searching.append(search.act(tool))
-    return np.stack(searching), np.array(direct, np.float32)
+        chosen.append(search.choose(np.flatnonzero(now).tolist()))
+    return direct[np.arange(len(chosen)), chosen], direct
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from meld_core.storage.files import make_folder, remove_temporary, set_aside, write_atomic
 from meld_core.storage.spool import SUFFIX
+from meld_core.storage.stored_rows import on_disk
 from meld_core.storage.trial_file import TrialError, decode_trial, encode_trial
 from meld_core.types import Trial, TrialId
 
@@ -17,10 +18,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class Replay:
-    """All trials of a run, in memory and in one folder of files; one process owns it.
+    """All trials of a run in one folder of files, all but their pictures in memory, too; one process owns it.
 
     Opening verifies every file; a bad one is moved into `quarantine/` with the reason beside it, and said.
-    Arrays share memory with the bytes of their file and are read-only.
+    Arrays are read-only; pictures are read from their file when somebody asks for them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +71,7 @@ class Replay:
             self.duplicates += 1
             return None
         write_atomic(self._path(trial), data)
-        self._insert(trial)
+        self._insert(on_disk(trial, self._path(trial), data))
         self.ingested += 1
         return trial
 
@@ -86,7 +87,8 @@ class Replay:
 
     def _open(self, path: Path) -> None:
         try:
-            trial = _decode_for_training(path.read_bytes())
+            data = path.read_bytes()
+            trial = _decode_for_training(data)
             if path != self._path(trial):
                 raise TrialError(f"it holds trial {trial.meta.id}, which its name does not say")
         except TrialError as error:
@@ -94,7 +96,7 @@ class Replay:
             self.problems.append(f"quarantined {path.name}: {error}")
             _LOG.warning(self.problems[-1])
         else:
-            self._insert(trial)
+            self._insert(on_disk(trial, path, data))
 
     def _insert(self, trial: Trial) -> None:
         bisect.insort(self.trials, trial, key=_order)

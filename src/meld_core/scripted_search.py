@@ -5,6 +5,8 @@ It knows where the ports are (taught poses) but neither which one is live nor an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from meld_core.config import Config
@@ -42,18 +44,22 @@ class ScriptedSearch:
         """Tool displacement (3,) float32 in [-1, 1], without noise, with the tip at (3,) [m] in base_link."""
         tool = np.asarray(tool_position, np.float64)
         ports = range(len(self._task.ports))
-        self._tried |= {p for p in ports if bool(seated(tool, self._task, p, self._config.task))}
-        return self.toward(tool, self._first_untried())
+        return self.toward(tool, self.choose([p for p in ports if seated(tool, self._task, p, self._config.task)]))
+
+    def choose(self, seated_in: Iterable[int]) -> int:
+        """The port to go for, with the plug seated in these now (one or none)."""
+        self._tried.update(seated_in)
+        return self._first_untried()
 
     def toward(self, tool_position: np.ndarray, port: int) -> np.ndarray:
-        """Tool displacement (3,) float32 in [-1, 1] on the way into a port, up first from below the mouths."""
+        """Tool displacement (..., 3) float32 in [-1, 1] on the way into a port, up first from below the mouths."""
         tool, mouth = np.asarray(tool_position, np.float64), np.asarray(self._task.ports[port])
         offset = in_port_frame(tool, self._task, port)
-        lateral = np.abs(offset[:2]).max()
+        lateral = np.abs(offset[..., :2]).max(axis=-1)
         move = mouth - tool
-        if lateral > self._config.task.clearance + 0.0025:  # outside this port: sideways only over the mouths
-            move[:2] *= np.clip(1.0 + offset[2] / _FREE, 0.0, 1.0)
-        move[2] = np.interp(lateral, *_FUNNEL) - offset[2]
+        outside = lateral > self._config.task.clearance + 0.0025  # sideways only over the mouths
+        move[..., :2] *= np.where(outside, np.clip(1.0 + offset[..., 2] / _FREE, 0.0, 1.0), 1.0)[..., None]
+        move[..., 2] = np.interp(lateral, *_FUNNEL) - offset[..., 2]
         return np.clip(move / self._config.robot.step_size, -1.0, 1.0).astype(np.float32)
 
     def _first_untried(self) -> int:

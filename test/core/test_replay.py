@@ -147,3 +147,16 @@ def test_source_and_abort_are_kept(tmp_path):
     trial = set_at(dataclasses.replace(trial_of(), meta=meta_of(aborted="stop")), "source", 2, 2)
     assert Replay(tmp_path).ingest(encode_trial(trial)).rows["source"].tolist() == [0, 0, 2, 0, 0, 0, 0]
     assert Replay(tmp_path).trials[0].meta.aborted == "stop"
+
+
+def test_pictures_stay_on_disk_and_are_the_same_when_asked_for(tmp_path):
+    trial = trial_of(3)
+    replay = Replay(tmp_path / "replay")
+    replay.ingest(encode_trial(trial))
+    for stored in (replay.trials[0], Replay(tmp_path / "replay").trials[0]):
+        assert set(stored.rows) == set(trial.rows)
+        assert len(stored.rows) == len(trial.rows)
+        assert encode_trial(stored) == encode_trial(trial)
+        assert stored.rows["image"] is not stored.rows["image"]  # read anew each time
+        assert not stored.rows["image"].flags.writeable
+        assert stored.rows["stamp"] is stored.rows["stamp"]

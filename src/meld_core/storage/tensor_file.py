@@ -34,8 +34,11 @@ def pack(kind: str, meta: str, arrays: Mapping[str, np.ndarray]) -> bytes:
                 f"{kind} array '{name}' is {array.dtype}, which cannot be stored (can: bool, int, uint, float)"
             )
     whole = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in sorted(arrays.items())}
-    entry = {"kind": kind, "meta": meta, "sha256": _digest(kind, meta, whole)}
-    return save(whole, metadata={_KEY: json.dumps(entry, sort_keys=True)})
+    return _save({"kind": kind, "meta": meta, "sha256": _digest(kind, meta, whole)}, whole)
+
+
+def _save(entry: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> bytes:
+    return save(dict(sorted(arrays.items())), metadata={_KEY: json.dumps(entry, sort_keys=True)})
 
 
 def _digest(kind: str, meta: str, arrays: Mapping[str, np.ndarray]) -> str:
@@ -61,7 +64,9 @@ def unpack(kind: str, data: bytes) -> tuple[str, dict[str, np.ndarray]]:
         raise FormatError(f"{kind} data of {len(data)} bytes does not match its sha256: it is damaged or cut off")
     if entry["kind"] != kind:
         raise FormatError(f"this is a {entry['kind']!r} file, expected {kind!r}")
-    if pack(kind, entry["meta"], arrays) != data:  # what no digest covers: the header's own bytes
+    if (
+        _save({name: entry[name] for name in ("kind", "meta", "sha256")}, arrays) != data
+    ):  # what no digest covers: the header's own bytes
         raise FormatError(f"{kind} data of {len(data)} bytes has a damaged header")
     for name, array in arrays.items():
         if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:

@@ -23,6 +23,7 @@ from meld_core.config import Config
 from meld_core.types import Frame, Reward
 from meld_ros import conversions as ros
 from meld_ros.node_main import STOPPING, spin, spin_fast
+from meld_ros.qos import action_qos
 
 _TOLD_BY = ("joint_states", "tool_pose", "image", "truth", "reward", "executed_action")
 _AGAIN = 0.5
@@ -52,7 +53,7 @@ class Robot(Node):
             )
         ]
         self._clock_topic = ros.publisher(self, ros.CLOCK)
-        ros.subscription(self, ros.ACTION, self._on_action, ros.action_qos(config.gate.policy_lease))
+        ros.subscription(self, ros.ACTION, self._on_action, action_qos(config.gate.policy_lease))
 
     def _on_action(self, msg: TwistStamped) -> None:
         for topic, message in self._messages:
@@ -85,7 +86,7 @@ class Asker(Node):
         self._steps, self._stamp, self._began = steps, 0, 0.0
         self._parts: set[str] = set()
         self._action = ros.ActionScale(1.0, 1.0).to_msg(np.zeros(3, np.float32), 1)
-        self._topic = ros.publisher(self, ros.ACTION, ros.action_qos(Config().gate.policy_lease))
+        self._topic = ros.publisher(self, ros.ACTION, action_qos(Config().gate.policy_lease))
         for topic in (ros.JOINT_STATES, ros.TOOL_POSE, ros.IMAGE, ros.TRUTH, ros.REWARD, ros.EXECUTED_ACTION):
             ros.subscription(self, topic, self._part(topic.name))
         self.create_timer(_AGAIN, self._act)
