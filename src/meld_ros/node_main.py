@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import logging
 import signal
 import sys
@@ -88,12 +89,12 @@ def spin_fast(node: Any) -> None:
 
     Not for nodes with guard conditions, which it does not serve, nor for those whose first duty is to stop an arm.
     """
-    try:
-        from rclpy.experimental import EventsExecutor
-    except ImportError:  # before Kilted
-        spin(node)
-    else:
-        _serve(node, EventsExecutor())
+    experimental: Any = importlib.import_module("rclpy.experimental") if _has_events_executor() else None
+    _serve(node, experimental.EventsExecutor()) if experimental else spin(node)
+
+
+def _has_events_executor() -> bool:
+    return importlib.util.find_spec("rclpy.experimental") is not None  # not before Kilted
 
 
 def _serve(node: Any, executor: Any) -> None:

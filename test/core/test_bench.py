@@ -14,8 +14,8 @@ from meld_core.bench.figures import Figure, Goal, Samples, Setup, interleaved, m
 from meld_ros.cli import main
 from meld_ros.commands import bench
 
-NEEDS_ROS_OR_MINUTES = {"durability"}
-"""durability: test/faults/test_data.py."""
+NEEDS_ROS_OR_MINUTES = {"graph", "durability", "soak"}
+"""graph: test/ros/test_bench.py; durability: test/faults/test_data.py; soak needs the graph, too."""
 
 
 @pytest.mark.parametrize("subject", sorted(set(bench.SUBJECTS) - NEEDS_ROS_OR_MINUTES))
@@ -88,3 +88,10 @@ def test_things_are_measured_by_turns() -> None:
 
 def test_a_ratio_is_that_of_pairs() -> None:
     assert median_ratio([2.0, 30.0, 4.0], [1.0, 10.0, 1.0]) == 3.0  # of 2, 3, 4
+
+
+def test_an_exponent_is_a_slope_of_logarithms() -> None:
+    from meld_core.bench.growth import exponent
+
+    assert exponent([1, 2, 4], [3.0, 6.0, 12.0]) == pytest.approx(1.0)
+    assert exponent([1, 10, 100], [5.0, 5.0, 5.0]) == pytest.approx(0.0)

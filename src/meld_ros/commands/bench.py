@@ -28,6 +28,7 @@ SUBJECTS: dict[str, str] = {
     "graph": "meld_ros.bench.graph:measure",
     "sim": "meld_core.bench.simulation:measure",
     "replay": "meld_core.bench.replay:measure",
+    "growth": "meld_core.bench.growth:measure",
     "durability": "meld_ros.commands.durability:measure",
     "soak": "meld_ros.commands.soak:measure",
 }
@@ -118,6 +119,7 @@ def _write(path: Path, subject: str, figures: list[Figure], line: str) -> None:
     """
     kept = {name: value for name, value in _read(path).items() if not name.startswith(f"{subject}.")}
     about = {"machine": machine(), "command": line, "date": time.strftime("%Y-%m-%d")}
+    about["load"] = f"{os.getloadavg()[0]:.1f} processes ready to run, these included"
     new: dict[str, Any] = {f"{subject}.{name}": value for name, value in about.items()}
     for figure in figures:
         new |= figure.values
