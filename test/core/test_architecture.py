@@ -23,7 +23,7 @@ MESSAGES = ("builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "rcl_inter
             "std_msgs", "std_srvs", "visualization_msgs")  # fmt: skip
 ALLOWED: dict[str, tuple[str, ...]] = {
     "numpy": (
-        "meld_core/**", "meld_ros/marker_server.py", "meld_ros/person_link.py", "meld_ros/markers.py",
+        "meld_core/**", "meld_ros/bench/*", "meld_ros/marker_server.py", "meld_ros/person_link.py", "meld_ros/markers.py",
         "meld_ros/belief_view.py",
         "meld_ros/conversions.py", "meld_ros/images.py", "meld_ros/camera_sources.py",
         "meld_ros/commands/label_bag.py", "meld_ros/*_node.py", "meld_ros/robots/*", "meld_ros/commands/demo.py",
@@ -60,7 +60,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "meld_ros/cli.py", "meld_ros/commands/arguments.py", "meld_ros/commands/data_arguments.py",
         "meld_ros/commands/reward_arguments.py", "meld_ros/commands/task_arguments.py",
     ),
-    "rclpy": ("meld_ros/bags/*", *NODES, *DRIVERS, "meld_ros/robots/__init__.py"),
+    "rclpy": ("meld_ros/bags/*", "meld_ros/bench/ring.py", *NODES, *DRIVERS, "meld_ros/robots/__init__.py"),
     **dict.fromkeys(MESSAGES, NODES),
     **dict.fromkeys(("builtin_interfaces", "sensor_msgs"), (*NODES, *DRIVERS)),
     "std_srvs": (*NODES, "meld_ros/robots/widowx.py"),

@@ -14,8 +14,8 @@ from meld_core.bench.figures import Figure, Goal, Samples, Setup, interleaved, m
 from meld_ros.cli import main
 from meld_ros.commands import bench
 
-NEEDS_ROS_OR_MINUTES = {"graph", "durability", "soak"}
-"""graph: test/ros/test_bench.py; durability: test/faults/test_data.py; soak needs the graph, too."""
+NEEDS_ROS_OR_MINUTES = {"graph", "durability"}
+"""graph: test/ros/test_bench.py; durability: test/faults/test_data.py."""
 
 
 @pytest.mark.parametrize("subject", sorted(set(bench.SUBJECTS) - NEEDS_ROS_OR_MINUTES))

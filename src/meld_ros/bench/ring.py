@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import Image, JointState
 
 from meld_core.config import Config
 from meld_core.types import Frame, Reward
@@ -55,7 +53,7 @@ class Robot(Node):
         self._clock_topic = ros.publisher(self, ros.CLOCK)
         ros.subscription(self, ros.ACTION, self._on_action, action_qos(config.gate.policy_lease))
 
-    def _on_action(self, msg: TwistStamped) -> None:
+    def _on_action(self, msg: Any) -> None:
         for topic, message in self._messages:
             message.header.stamp = msg.header.stamp
             topic.publish(message)
@@ -72,7 +70,7 @@ class Judge(Node):
         self._topic = ros.publisher(self, ros.REWARD)
         ros.subscription(self, ros.DETECTOR_IMAGE, self._on_image)
 
-    def _on_image(self, msg: Image) -> None:
+    def _on_image(self, msg: Any) -> None:
         self._message.header.stamp = msg.header.stamp
         self._topic.publish(self._message)
 
@@ -92,7 +90,7 @@ class Asker(Node):
         self.create_timer(_AGAIN, self._act)
 
     def _part(self, name: str) -> Any:
-        def on_message(msg: JointState) -> None:
+        def on_message(msg: Any) -> None:
             if ros.stamp_of(msg.header) == self._stamp:
                 self._parts.add(name)
                 if len(self._parts) == len(_TOLD_BY):
