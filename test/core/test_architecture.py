@@ -23,7 +23,8 @@ MESSAGES = ("builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "rcl_inter
             "std_msgs", "std_srvs", "visualization_msgs")  # fmt: skip
 ALLOWED: dict[str, tuple[str, ...]] = {
     "numpy": (
-        "meld_core/**", "meld_ros/bench/*", "meld_ros/marker_server.py", "meld_ros/person_link.py", "meld_ros/markers.py",
+        "meld_core/**", "meld_ros/bench/*",
+        "meld_ros/marker_server.py", "meld_ros/person_link.py", "meld_ros/markers.py",
         "meld_ros/belief_view.py",
         "meld_ros/conversions.py", "meld_ros/images.py", "meld_ros/camera_sources.py",
         "meld_ros/commands/label_bag.py", "meld_ros/*_node.py", "meld_ros/robots/*", "meld_ros/commands/demo.py",
