@@ -73,7 +73,7 @@ def test_the_trail_forgets_what_is_old_and_ignores_rest() -> None:
 def test_the_gate_s_text_says_state_reason_and_whom_it_waits_for() -> None:
     assert gate_text(GateReport(GateState.POLICY, "", None, 1)) == "POLICY"
     report = GateReport(GateState.TELEOP, "why", None, 0, (), "a person: reset_done")
-    assert gate_text(report) == "TELEOP\nwhy\nwaiting for a person: reset_done"
+    assert gate_text(report) == "TELEOP\nwaiting for a person: reset_done"
 
 
 def test_believed_ports_are_coloured_from_dark_to_yellow() -> None:

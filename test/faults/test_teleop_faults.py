@@ -131,9 +131,9 @@ class TeleopBench(DriverBench):
         """True position of the tool, (3,) [m]."""
         return self._kinematics.forward(moment.joints)[0]
 
-    def stall(self) -> float:
-        """How long the machine kept the processes waiting, since their start [s]."""
-        return starved(self.robot, self.hand, self.stand_in)
+    def stall(self, without: Process) -> float:
+        """How long the machine kept the processes waiting, since their start, but for one that is killed [s]."""
+        return starved(*(process for process in (self.robot, self.hand, self.stand_in) if process is not without))
 
 
 def urgent(process: Process) -> None:
@@ -163,12 +163,12 @@ def in_mid_drag(bench: TeleopBench) -> Process:
 
 def kill(bench: TeleopBench, process: Process) -> float:
     """Kill in mid-drag, let a second pass. Returns the stall of it."""
-    waited = bench.stall()
+    waited = bench.stall(process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     gone = bench.true[-1].at
     bench.ros.until(lambda: bench.true[-1].at > gone + 1.2, "a second")
-    return bench.stall() - waited
+    return bench.stall(process) - waited
 
 
 def at_rest_since(bench: TeleopBench, since: float) -> float:

@@ -58,8 +58,9 @@ def box_edges(config: Config) -> np.ndarray:
 
 
 def gate_text(report: GateReport) -> str:
-    """The gate's state, why, and whom it waits for; at most three lines."""
-    lines = [report.state.value, report.reason, f"waiting for {report.waits_for}" if report.waits_for else ""]
+    """The gate's state, then why, or whom it waits for; at most three lines."""
+    reason = report.reason if not report.waits_for or report.state is GateState.STOPPED else ""
+    lines = [report.state.value, reason, f"waiting for {report.waits_for}" if report.waits_for else ""]
     return "\n".join(line for line in lines if line)
 
 
