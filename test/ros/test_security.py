@@ -86,7 +86,7 @@ def expect(ros: Ros, wanted: dict[str, Rights]) -> None:
 def test_the_nodes_of_a_graph_do_what_is_allowed_and_nothing_is_allowed_besides(
     ros: Ros, small: Config, run: RunFolder
 ) -> None:
-    ros.start_graph("train", small, run, "robot", "reward", "trainer", "policy")
+    ros.start_graph("train", small, run, "robot", "reward", "trainer", "teleop", "view", "policy")
     rules = allowed()
     del rules["camera"]
     expect(ros, {name: without(rights, NOT_IN_SMOKE.get(name, {})) for name, rights in rules.items()})
@@ -119,8 +119,8 @@ def test_nobody_but_the_policy_and_a_person_commands_the_arm() -> None:
         return {node for node, rights in rules.items() if name in rights[kind]}
 
     assert may("publish", "/action") == {"policy"}
-    assert may("publish", "/teleop/action") == set()  # a person's client has an enclave of its own
-    assert may("request", "/clear_stop") == set()
+    assert may("publish", "/teleop/action") == {"teleop"}  # only what a person's hand does now
+    assert may("request", "/clear_stop") == {"teleop"}
     assert may("publish", "/weights") == {"trainer"}
     assert may("publish", "/gate_state") == {"robot"}
     assert may("subscribe", "/truth") == {"policy"}  # which only records it
