@@ -46,13 +46,14 @@ class InOrder:
         """Take one message; those that nothing earlier can precede any more are written."""
         heapq.heappush(self._waiting, (stamp, next(self._number), topic, data))
         self._newest = max(self._newest, stamp)
-        self._flush(self._newest - _PATIENCE)
+        self.flush(self._newest - _PATIENCE)
 
     def close(self) -> None:
         """Write the rest."""
-        self._flush(self._newest)
+        self.flush(self._newest)
 
-    def _flush(self, until: int) -> None:
+    def flush(self, until: int) -> None:
+        """Write what arrived until a time [ns]."""
         while self._waiting and self._waiting[0][0] <= until:
             stamp, _, topic, data = heapq.heappop(self._waiting)
             self._written = max(self._written, stamp)
@@ -118,6 +119,10 @@ class Recorder(Node):
         self.dropped[topic] += max(0, number - before - 1)
         self._last[key] = max(before, number)
 
+    def settle(self) -> None:
+        """Write what has waited long enough, though nothing follows it."""
+        self._ordered.flush(time.time_ns() - _PATIENCE)
+
     def close(self) -> None:
         """Write what waits to be put in order."""
         self._ordered.close()
@@ -135,6 +140,7 @@ def listening(writer: BagWriter, topics: Sequence[str]) -> Iterator[tuple[Record
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0.0:
             executor.spin_once(timeout_sec=left)
+        recorder.settle()
 
     try:
         yield recorder, take
