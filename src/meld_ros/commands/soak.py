@@ -1,7 +1,7 @@
 """`meld bench soak`: the whole graph for a long time; memory, file handles and threads of every node must stay flat.
 
-The replay grows by design: it keeps every trial. What it takes is measured afterwards, by opening it in a process of
-its own, and subtracted from the trainer's memory.
+The trainer grows by design: it keeps every trial, as it came and as the learner uses it. What that takes is measured
+afterwards, by opening the replay in a process of its own, and subtracted from the trainer's memory.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from meld_core.batch import learner_trial
 from meld_core.bench.figures import BenchError, Figure, Goal, Setup
 from meld_core.bench.proc import Use, use_of
 from meld_core.bench.trend import Trend, rises, trend
@@ -64,7 +65,7 @@ def measure(setup: Setup) -> Iterator[Figure]:
         finally:
             _stop(graph)
         setup.tell("reading what was stored")
-        per_trial = replay_cost(folder.replay)
+        per_trial = replay_cost(folder)
         yield from _figures(samples[int(_WARM_UP * len(samples)) :], per_trial)
         yield from _data(folder, samples, per_trial)
 
@@ -116,8 +117,8 @@ def _last_words(folder: RunFolder) -> str:
     return " | ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
 
 
-def replay_cost(folder: Path) -> float:
-    """Memory that a replay takes per trial [MB], measured by opening it in a process of its own."""
+def replay_cost(folder: RunFolder) -> float:
+    """Memory that a trainer keeps per trial [MB], measured in a process of its own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_open_replay, args=(folder, theirs))
@@ -126,19 +127,21 @@ def replay_cost(folder: Path) -> float:
     try:
         return float(ours.recv())
     except EOFError:
-        raise BenchError(f"the replay {folder} could not be opened") from None
+        raise BenchError(f"the replay {folder.replay} could not be opened") from None
     finally:
         child.join()
 
 
-def _open_replay(folder: Path, answer: Connection) -> None:
+def _open_replay(folder: RunFolder, answer: Connection) -> None:
     """In a process of its own, which has nothing else to remember."""
+    config = folder.read_config()
     before = use_of(os.getpid())
-    replay = Replay(folder)
+    replay = Replay(folder.replay)
+    converted = [learner_trial(trial, config) for trial in replay.trials]
     after = use_of(os.getpid())
     assert before is not None
     assert after is not None
-    answer.send((after.memory - before.memory) / max(1, len(replay)))
+    answer.send((after.memory - before.memory) / max(1, len(converted)))
 
 
 def _figures(samples: Sequence[Sample], per_trial: float) -> Iterator[Figure]:
