@@ -9,8 +9,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_page_is_what_the_generator_makes_of_the_figures():
     generator = runpy.run_path(str(ROOT / "tools" / "reliability.py"))
     result = generator["read_figures"](ROOT / "benchmarks" / "durability.json")
-    assert (ROOT / "docs" / "RELIABILITY.md").read_text() == generator["page"](result)
-    other = generator["page"](result | {"lost": 12345})
+    others = generator["read_others"]()
+    assert (ROOT / "docs" / "RELIABILITY.md").read_text() == generator["page"](result, others)
+    other = generator["page"](result | {"lost": 12345}, others)
     assert "| lost | 12345 |" in other
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 import importlib
 import itertools
+import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -152,9 +154,14 @@ def listening(writer: BagWriter, topics: Sequence[str]) -> Iterator[tuple[Record
         rclpy.try_shutdown()
 
 
+_PACKAGE = re.compile(r"[a-z][a-z0-9_]*")
+
+
 def message_type(name: str) -> Any:
     """The class of 'package/msg/Name'; None where its package is not installed."""
     package, _, kind = name.partition("/msg/")
+    if not _PACKAGE.fullmatch(package) or package in sys.stdlib_module_names:  # whoever is heard chooses this name
+        return None
     try:
         return getattr(importlib.import_module(f"{package}.msg"), kind, None)
     except ImportError:

@@ -116,7 +116,7 @@ class _Bench:
 
     def _undisturbed(self, kind: str, folder: RunFolder) -> float:
         began = time.monotonic()
-        child = _Child(kind, self._config, folder)
+        child = Child(kind, self._config, folder)
         if child.wait_until(began + _PATIENCE) != 0:
             raise BenchError(f"an undisturbed run ({kind}) failed; its messages are above")
         return time.monotonic() - began
@@ -124,7 +124,7 @@ class _Bench:
     def _run(self, kind: str, folder: RunFolder, seconds: float, kills: int, show: Callable[[], None]) -> None:
         """Start, kill, start again, ..., and let it finish."""
         left, end = min(PER_RUN[kind], kills - self.tally.kills), time.monotonic() + _PATIENCE
-        child = _Child(kind, self._config, folder)
+        child = Child(kind, self._config, folder)
         try:
             while True:
                 moment = time.monotonic() + self._rng.random() * seconds if left > 0 else end
@@ -141,7 +141,7 @@ class _Bench:
         finally:
             child.kill("supervisor")
 
-    def _kill(self, child: _Child, folder: RunFolder) -> int:
+    def _kill(self, child: Child, folder: RunFolder) -> int:
         victim = "process" if child.kind == "process" else self._rng.choice(VICTIMS)
         if not child.kill(victim):
             return 0
@@ -149,11 +149,11 @@ class _Bench:
         self.tally.halves += halves(folder)
         return 1
 
-    def _again(self, child: _Child, kind: str, folder: RunFolder) -> _Child:
+    def _again(self, child: Child, kind: str, folder: RunFolder) -> Child:
         """What a kill left must be readable at any time; then somebody types --resume."""
         child.wait_for_silence()
         self.tally.damaged_files += len(damaged_files(folder))
-        return _Child(kind, self._config, folder.create(self._config, resume=True))
+        return Child(kind, self._config, folder.create(self._config, resume=True))
 
     def _judge(self, folder: RunFolder, wanted: tuple[str, ...]) -> None:
         found = audit(folder)
@@ -164,7 +164,7 @@ class _Bench:
         self.tally.damaged_files += len(damaged_files(folder))
 
 
-class _Child:
+class Child:
     """A training in a forked process; everything is imported already, so that a start costs little."""
 
     def __init__(self, kind: str, config: Config, folder: RunFolder) -> None:

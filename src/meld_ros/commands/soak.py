@@ -7,7 +7,6 @@ afterwards, by opening the replay in a process of its own, and subtracted from t
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,15 +14,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-from meld_core.batch import learner_trial
 from meld_core.bench.figures import BenchError, Figure, Goal, Setup
 from meld_core.bench.proc import Use, use_of
 from meld_core.bench.trend import Trend, rises, trend
 from meld_core.config import dump_config, load_config
-from meld_core.replay import Replay
 from meld_core.storage.run_folder import RunFolder
 from meld_core.storage.verify import verify
 from meld_ros.commands.durability import node_pids
@@ -118,30 +114,12 @@ def _last_words(folder: RunFolder) -> str:
 
 
 def replay_cost(folder: RunFolder) -> float:
-    """Memory that a trainer keeps per trial [MB], measured in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_open_replay, args=(folder, theirs))
-    child.start()
-    theirs.close()
-    try:
-        return float(ours.recv())
-    except EOFError:
-        raise BenchError(f"the replay {folder.replay} could not be opened") from None
-    finally:
-        child.join()
-
-
-def _open_replay(folder: RunFolder, answer: Connection) -> None:
-    """In a process of its own, which has nothing else to remember."""
-    config = folder.read_config()
-    before = use_of(os.getpid())
-    replay = Replay(folder.replay)
-    converted = [learner_trial(trial, config) for trial in replay.trials]
-    after = use_of(os.getpid())
-    assert before is not None
-    assert after is not None
-    answer.send((after.memory - before.memory) / max(1, len(converted)))
+    """Memory that a trainer keeps per trial [MB]. Raises BenchError where the replay cannot be opened."""
+    command = [sys.executable, "-m", "meld_core.bench.replay_cost", str(folder.path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise BenchError(f"the replay {folder.replay} could not be opened: {' '.join(done.stderr.split())[-300:]}")
+    return float(done.stdout)
 
 
 def _figures(samples: Sequence[Sample], per_trial: float) -> Iterator[Figure]:
