@@ -28,7 +28,8 @@ UNPICKLING = {"Pool", "Manager", "SimpleQueue", "JoinableQueue", "ProcessPoolExe
 IMPORTERS = {
     "meld_core/bench/peer.py", "meld_core/evaluation/workers.py", "meld_core/exchange/lerobot.py",
     "meld_core/sim/render.py", "meld_core/study/work.py", "meld_ros/bags/__init__.py", "meld_ros/bags/recorder.py",
-    "meld_ros/cli.py", "meld_ros/commands/bench.py", "meld_ros/commands/data.py", "meld_ros/images.py",
+    "meld_ros/cli.py", "meld_ros/node_main.py",
+    "meld_ros/commands/bench.py", "meld_ros/commands/data.py", "meld_ros/images.py",
 }  # fmt: skip
 """Files that import a module by a name: of a table of ours, or (the recorder) of a message type."""
 FORBIDDEN_CALLS = {
