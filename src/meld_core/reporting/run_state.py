@@ -85,15 +85,15 @@ class RunState:
         if row.get("source") == "policy":
             self._policy.pop(index, None)
             self._policy[index] = row
-        if row.get("time", 0.0) >= self._since:
-            self._trial_pace.add(row["time"], index, row.get("steps"))
+        if (time := row.get("time") or 0.0) >= self._since:
+            self._trial_pace.add(time, index, row.get("steps"))
 
     def _count_status(self, row: Mapping[str, Any]) -> None:
         if row.get("phase") != self._status.get("phase"):
             self._phase_pace = Pace(PACE_WINDOW)
         self._status = row
-        if row.get("time", 0.0) >= self._since:
-            self._phase_pace.add(row["time"], row.get("current"), None)
+        if (time := row.get("time") or 0.0) >= self._since:
+            self._phase_pace.add(time, row.get("current"), None)
 
     def snapshot(self) -> Snapshot:
         """The run as of the last row."""
