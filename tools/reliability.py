@@ -169,11 +169,13 @@ def soaked(result: Mapping[str, Any]) -> list[str]:
 
 def fuzzed(result: Mapping[str, Any]) -> list[str]:
     """How many bad inputs were tried."""
-    names = sorted(name[5:-6] for name in result if name.startswith("fuzz.") and name.endswith(".tried"))
+    names = sorted(name[5:-6] for name in result if name.count(".") == 2 and name.endswith(".tried"))
     rows = [(name, result[f"fuzz.{name}.tried"], result[f"fuzz.{name}.refused"]) for name in names]
     about = (
-        f"{result['fuzz.tried']} inputs were tried, nearly all of them bad: bytes flipped, cut off, moved; whole files with wrong parts; "
-        "JSON of other types, ranges and depths. Each was accepted, or refused by an error of ours; none raised anything else."
+        f"{result['fuzz.tried']} inputs were tried, nearly all of them bad: bytes flipped, cut off, moved; "
+        "whole files with wrong parts; "
+        "JSON of other types, ranges and depths. Each was accepted, or refused by an error of ours; none raised "
+        "anything else."
     )
     return ["", "### Bad inputs", "", about, "", table(("parser", "tried", "refused"), rows)]
 

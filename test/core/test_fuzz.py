@@ -39,13 +39,13 @@ from meld_core.storage.chunks import Assembler, ChunkError, _piece, split_messag
 from meld_core.storage.ledger import LEDGER, Ledger, read_ledger, stored_episodes
 from meld_core.storage.run_folder import RunError, RunFolder
 from meld_core.storage.spool import Part, Spool, decode_part, encode_part
-from meld_core.storage.tensor_file import unpack
+from meld_core.storage.tensor_file import FormatError, unpack
 from meld_core.storage.trial_file import TrialError, decode_trial, encode_trial
 from meld_core.storage.verify import verify
 from meld_core.trust.weights_gate import WeightsGate
 from meld_core.weights import Weights, WeightsError, latest_weights
 
-from .fuzzing import attempt, damaged, fuzz_settings, tried, wrong, wrong_json, wrong_tensors
+from .fuzzing import attempt, damaged, fuzz_settings, wrong, wrong_json, wrong_tensors
 from .learning import tiny_config
 from .test_learner import Store
 from .trial_builder import episodes_of, meta_of, trial_of, truth_of
@@ -300,6 +300,9 @@ def test_a_folder_of_bad_files_is_opened_recovered_and_verified(
         assert weights in kept
 
 
+_REFUSALS = (TrialError, WeightsError, FormatError)
+
+
 @pytest.mark.parametrize("size", [2**63, 2**40, 10**12, 3_000_000_000])
 @pytest.mark.parametrize("kind", ["trial", "weights", "episode", "checkpoint"])
 def test_a_declared_size_is_not_allocated(kind: str, size: int) -> None:
@@ -310,9 +313,7 @@ def test_a_declared_size_is_not_allocated(kind: str, size: int) -> None:
     try:
         for data in (size.to_bytes(8, "little") + b"{}" * 50, len(header).to_bytes(8, "little") + header):
             for read in readers:
-                tried["declared size"] += 1
-                with pytest.raises(ValueError, match="."):
-                    read(data)
+                assert not attempt("declared size", lambda read=read, data=data: read(data), *_REFUSALS)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
