@@ -252,28 +252,33 @@ def test_without_the_gate_s_clamp_the_tool_leaves_the_box(ros: Ros) -> None:
     assert beyond(TeleopBench(ros, config(), without="box")) > 0.02
 
 
-def signs(bench: TeleopBench) -> set[float]:
-    """Directions along y that steps were executed in, while one person drags to the left and another to the right."""
-    bench.person(*TO_AND_FRO, client="/one")
-    bench.under_way(1)
-    bench.until(lambda: bench.tool_at(bench.true[-1])[1] < -0.07, "the right side")
-    bench.until(lambda: bench.tool_at(bench.true[-1])[1] > -0.06, "the way to the left")
+CALM = ("gate.teleop_patience=20.0", "gate.expiry_periods=5.0", "teleop.patience=60.0", "teleop.lost_after=60.0")
+"""Nobody is lost on a busy machine: what two at once may do is tested with none of them silent."""
+
+
+def forward(bench: TeleopBench) -> float:
+    """Largest step forward while one person drags to the left and then a second one forward; 1 is a whole step."""
+    bench.person({"drag": RIGHT, "near": 0.015}, {"drag": LEFT, "for": FOREVER}, client="/one")
+    bench.until(lambda: any(action[1] > 0.3 for _, action in bench.executed), "the way to the left")
     since = len(bench.executed)
-    bench.person({"drag": RIGHT, "for": FOREVER}, client="/two")
-    bench.until(lambda: any(said.msg.client_id == "/two" for said in bench.feedback), "the second person")
-    seen = len(bench.feedback)
-    bench.until(lambda: len(bench.feedback) > seen + 60, "both of them")
-    return {float(np.sign(action[1])) for _, action in bench.executed[since:] if abs(action[1]) > 0.05}
+    bench.person({"drag": [0.355, 0.0, 0.08], "for": FOREVER}, client="/two")
+
+    def both() -> bool:
+        second = sum(said.msg.client_id == "/two" for said in bench.feedback)
+        return second > 40 and len(bench.executed) > since + 3
+
+    bench.until(both, "two persons")
+    return max(float(action[0]) for _, action in bench.executed[since:])
 
 
 def test_of_two_persons_the_second_is_refused(ros: Ros) -> None:
-    bench = TeleopBench(ros, config())
-    assert signs(bench) <= {1.0}
-    assert bench.hears("teleop", "gate TELEOP") >= 0.0
+    bench = TeleopBench(ros, config(*CALM))
+    assert forward(bench) < 0.3
+    bench.hears("teleop", "gate TELEOP")
 
 
-def test_without_its_guard_two_persons_pull_the_arm_to_and_fro(ros: Ros) -> None:
-    assert signs(TeleopBench(ros, config(), without="hand")) == {1.0, -1.0}
+def test_without_its_guard_two_persons_pull_at_the_arm(ros: Ros) -> None:
+    assert forward(TeleopBench(ros, config(*CALM), without="hand")) > 0.4
 
 
 def rogue_steps(bench: TeleopBench) -> list[float]:
@@ -293,10 +298,15 @@ def rogue_steps(bench: TeleopBench) -> list[float]:
 
 
 def test_a_second_commander_beside_teleop_node_is_refused_by_the_gate(ros: Ros) -> None:
-    bench = TeleopBench(ros, config())
+    bench = TeleopBench(ros, config(*CALM))
     assert all(abs(up - 0.5) > 0.1 for up in rogue_steps(bench))
-    bench.hears("robot", "refused", "owns the arm")
+
+    def refused() -> bool:
+        bench.rogue.publish(bench.scale.to_msg(np.array([0.0, 0.0, 0.5], np.float32), bench.newest()))
+        return any("owns the arm" in said for said in bench.said)
+
+    bench.ros.until(refused, "the refusal on diagnostics")
 
 
 def test_without_its_guard_a_second_commander_moves_the_arm(ros: Ros) -> None:
-    assert any(abs(up - 0.5) < 0.01 for up in rogue_steps(TeleopBench(ros, config(), without="sender")))
+    assert any(abs(up - 0.5) < 0.01 for up in rogue_steps(TeleopBench(ros, config(*CALM), without="sender")))

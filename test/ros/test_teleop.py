@@ -16,10 +16,13 @@ import pytest
 
 from meld_core.config import Config
 from meld_core.replay import Replay
+from meld_core.schedule import Schedule
+from meld_core.sim.arm import NOMINAL_JOINTS, arm_limits
 from meld_core.storage.run_folder import RunFolder
 from meld_core.types import Source
 from meld_ros import conversions as msgs
 from meld_ros.graph import Options, render
+from meld_ros.robots.mujoco import MujocoRobot
 
 from .conftest import DEADLINE, ROOT, Process, Ros
 from .stand_ins import Listener
@@ -162,3 +165,27 @@ def press(keyboard: Process, keys: str) -> None:
     assert keyboard.stdin is not None
     keyboard.stdin.write(keys)
     keyboard.stdin.flush()
+
+
+def test_a_person_s_episode_begins_where_the_arm_is_and_a_moved_box_finds_the_arm_elsewhere(
+    small: Config,
+) -> None:
+    """As for a real bench: whoever moves the box has taken the plug out of it."""
+    robot = MujocoRobot(small)
+    robot.connect()
+    try:
+        robot.set_task(Schedule(small).plan(0).task)
+        robot.begin_here(False)
+        first = robot.observe()
+        assert first.joints.tolist() == list(NOMINAL_JOINTS)
+        assert first.tool_position[2] > arm_limits(small).workspace_upper[2], "above the box"
+        robot.apply(np.array([0.0, 0.0, -1.0], np.float32))
+        robot.wait()
+        moved = robot.observe()
+        robot.begin_here(True)
+        assert robot.observe().joints.tolist() == moved.joints.tolist()
+        assert robot.observe().stamp == moved.stamp + round(small.robot.control_period * 1e9)
+        robot.park()
+        assert robot.observe().joints.tolist() == list(small.driver.rest_joints)
+    finally:
+        robot.close()

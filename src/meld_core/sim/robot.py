@@ -91,30 +91,30 @@ class SimRobot:
     def reset(self) -> None:
         """Arm to its start pose, with noise; time advances by one control period."""
         self._next_episode()
-        self._place(self._kinematics.inverse(self._start_position(), np.array(POINTING_DOWN)))
+        self.place(self._kinematics.inverse(self._start_position(), np.array(POINTING_DOWN)))
 
     def begin_here(self, episode: bool) -> None:
         """Go on with the arm where it is, at a new stamp; `episode`: another one begins, as by a reset."""
         if episode:
             self._next_episode()
         self.hold()
-        self._stamp += self._period
-        self._see()
+        self._stamp, self._views = self._stamp + self._period, {}
 
     def park(self) -> None:
         """Arm to its rest pose; time advances by one control period."""
-        self._place(np.array(self._config.driver.rest_joints))
+        self.place(np.array(self._config.driver.rest_joints))
 
     def _next_episode(self) -> None:
         task = self._current_task()
         self._rng = np.random.default_rng([SPLITS.index(task.split), task.seed, 2, self._resets])
         self._resets += 1
 
-    def _place(self, joints: np.ndarray) -> None:
+    def place(self, joints: np.ndarray) -> None:
+        """Arm to these joints (J,) [rad]; time advances by one control period."""
         data = self._connected()
-        box = data.mocap_pos.copy(), data.mocap_quat.copy()
+        position, orientation = data.mocap_pos.copy(), data.mocap_quat.copy()
         mujoco.mj_resetData(self._model, data)
-        data.mocap_pos[:], data.mocap_quat[:] = box
+        data.mocap_pos[:], data.mocap_quat[:] = position, orientation
         data.qpos[:] = data.ctrl[:] = self._goal = joints
         self._delayed.clear()
         self._stamp += self._period

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 
 from meld_core.config import Config
+from meld_core.sim.arm import NOMINAL_JOINTS
 from meld_core.sim.robot import SimRobot
 from meld_core.tasks import Task
 from meld_core.types import Frame, RobotState
@@ -24,7 +25,7 @@ class MujocoRobot:
         self._realtime = config.robot.mode == "realtime"
         self._lock = threading.RLock()
         self._stopping = threading.Event()
-        self._ready = self._has_task = False
+        self._ready = self._has_task = self._box_moved = False
         self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
 
     def _run(self) -> None:
@@ -43,17 +44,21 @@ class MujocoRobot:
         """Put the box where the task wants it."""
         with self._lock:
             self._sim.set_task(task)
-            self._has_task = True
+            self._has_task = self._box_moved = True
 
     def reset(self) -> None:
         """Arm to its start pose."""
         with self._lock:
             self._sim.reset()
+            self._box_moved = False
             self._ready = True
 
     def begin_here(self, episode: bool) -> None:
-        """Go on with the arm where a person left it."""
+        """Go on with the arm where a person left it; out of the way of a box that was put elsewhere."""
         with self._lock:
+            if self._box_moved:
+                self._sim.place(np.array(NOMINAL_JOINTS))
+                self._box_moved = False
             self._sim.begin_here(episode)
             self._ready = True
 
