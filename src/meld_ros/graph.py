@@ -22,6 +22,8 @@ LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 _ALL = tuple(field.name for field in dataclasses.fields(Config))
 
 _RESTARTS = 3
+_PARKING = 3.0
+"""Way of the fastest joint from the workspace to the rest pose, lifting included [rad]."""
 
 # glibc gives every freed large tensor back to the kernel and faults it in again; these keep the pages.
 _KEEP_PAGES = {
@@ -199,7 +201,7 @@ def _render_node(spec: NodeSpec, mode: str, config: Config, options: Options, pa
         environment=_threads(spec, config) | dict(spec.environment) | network_environment(options.peer),
         ends_graph=spec.ends_graph,
         stop_rank=spec.stop_rank,
-        stop_timeout=spec.stop_timeout,
+        stop_timeout=_stop_timeout(spec, config),
         orphan_signal=spec.orphan_signal,
         restarts=spec.restarts,
         command=(
@@ -213,6 +215,12 @@ def _render_node(spec: NodeSpec, mode: str, config: Config, options: Options, pa
             *arguments,
         ),
     )
+
+
+def _stop_timeout(spec: NodeSpec, config: Config) -> float:
+    """An arm parks before its node ends: at its own speed, over a way that no rest pose exceeds."""
+    parks = spec.name == ROBOT.name and config.robot.kind != "mujoco"
+    return spec.stop_timeout + (_PARKING / config.driver.park_speed if parks else 0.0)
 
 
 def parameters_of(spec: NodeSpec, mode: str, config: Config, options: Options) -> dict[str, Any]:

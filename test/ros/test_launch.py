@@ -150,3 +150,11 @@ def test_environment_keeps_what_a_person_set(tmp_path: Path, monkeypatch: pytest
     assert given["RMW_IMPLEMENTATION"] == "rmw_fastrtps_cpp"
     assert given["ROS_DOMAIN_ID"] == "42"
     assert given["ROS_LOG_DIR"].startswith(str(tmp_path))
+
+
+def test_an_arm_has_the_time_that_parking_takes(tmp_path: Path) -> None:
+    """3 rad at 0.2 rad/s are 15 s, besides the 10 s of any robot."""
+    slow = resolve_config("widowx", overrides=["driver.park_speed=0.2"])
+    for config, expected in ((slow, 25.0), (resolve_config(), 10.0)):
+        processes = {process.name: process for process in render("robot", config, Options(folder=tmp_path))}
+        assert processes["robot"].stop_timeout == pytest.approx(expected)
