@@ -171,6 +171,15 @@ def test_an_arm_on_its_way_to_the_start_pose_may_be_silent() -> None:
     assert names(healthy(statuses=others)) == ["robot.silent"]
 
 
+def test_every_node_of_a_graph_may_be_found_silent() -> None:
+    from meld_ros.graph import GRAPHS
+
+    for node in {spec.name for specs in GRAPHS.values() for spec in specs}:
+        expected = {**healthy().expected, node: {}}
+        others = {name: told for name, told in healthy().statuses.items() if name != node}
+        assert names(healthy(expected=expected, statuses=others)) == [f"{node}.silent"]
+
+
 def test_a_quiet_picture_is_not_frozen_where_nobody_watches_for_that() -> None:
     quiet = {"image": TopicSeen(heard=equal_pictures(40))}
     assert names(healthy(config=with_setting("camera.frozen_time=0.0"), topics=quiet)) == []

@@ -21,7 +21,7 @@ from std_srvs.srv import Trigger
 
 from meld_core.config import Config
 from meld_core.storage.run_folder import RunFolder
-from meld_ros.graph import GRAPHS, Options, parameters_of
+from meld_ros.graph import GRAPHS, Options, parameters_of, takes_part
 from meld_ros.share import resolve_config
 from test.faults.driver_bench import READY, STAND_INS, Faults
 from test.ros.conftest import Process, Ros
@@ -72,7 +72,7 @@ class Bench:
         self.ros.folder = self.path / "parameters"  # as graph.py writes them
         self.ros.folder.mkdir(exist_ok=True)
         for spec in GRAPHS[mode]:
-            if spec.name in names or (not names and (spec.name != "camera" or self.config.camera.device)):
+            if spec.name in names or (not names and takes_part(spec, self.config)):
                 parameters = parameters_of(spec, mode, self.config, options) | different.get(spec.name, {})
                 self.nodes[spec.name] = self.ros.start(f"meld_ros.{spec.executable}", parameters, spec.name)
         for name in names or self.nodes:

@@ -14,6 +14,8 @@ _DEAD = {
     "reward": ("error", "start the graph again; without judgements nothing is learned"),
     "policy": ("error", "start the graph again; nobody commands the arm, which holds"),
     "trainer": ("error", "start the graph again, it goes on where it was; trials wait in the spool meanwhile"),
+    "teleop": ("error", "start the graph again; nobody can bring the arm to its start pose by hand"),
+    "view": ("warning", "start the graph again; RViz shows no belief and no workspace"),
 }
 _SHOWN = 3
 """Differing parameters of a node that are listed."""
