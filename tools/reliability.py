@@ -106,8 +106,8 @@ PEERS = (
 )  # fmt: skip
 
 LIMITS = (
-    "That the trainer does not grow besides its trials is not shown: in 20 minutes the upper end of its slope was above "
-    "the bound of 30 MB/h that we set, and the lower end above 0.",
+    "That the trainer does not grow besides its trials is not shown: in 20 minutes the upper end of its slope was "
+    "above the bound of 30 MB/h that we set, and the lower end above 0.",
     "Steps of the episode that was open when a process was killed are gone; an abort that the actor survives counts "
     "them (`dropped steps` in `meld data verify` and on `/diagnostics`).",
     "Kills do not cut the power: what a disk's own cache loses after a confirmed fsync was not tested.",
