@@ -97,12 +97,12 @@ def _open(folder: Path, rounds: int, connection: Connection) -> None:
     from meld_core.learner import Learner
 
     config = load_config(overrides=_OVERRIDES)
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     replay = Replay(folder)
-    opened = time.perf_counter()
+    opened, opened_cpu = time.perf_counter(), time.process_time()
     learner = Learner(config, replay)
     learner.train_after(replay.trials[-1].meta.id.counter)
-    converted, memory = time.perf_counter(), _peak_rss_gb()
+    converted, converted_cpu, memory = time.perf_counter(), time.process_time(), _peak_rss_gb()
     device, count = learner.networks.log_temperature.device, config.learner.batch_trials
     acts = {"draw": lambda: make_batch(learner._draw(count), device), "update": learner.update_model}
     interleaved(acts, 1)
@@ -111,6 +111,9 @@ def _open(folder: Path, rounds: int, connection: Connection) -> None:
     found = {
         "open_s": opened - began,
         "convert_s": converted - opened,
+        "open_cpu_s": opened_cpu - began_cpu,
+        "convert_cpu_s": converted_cpu - opened_cpu,
+        "trials": len(replay),
         "peak_rss_gb": memory,
         "draw_ms": draw,
         "model_update_ms": update,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -68,7 +69,7 @@ def ticker(config: Config) -> Callable[[], object]:
 
 def measure(setup: Setup) -> Iterator[Figure]:
     """Alone, then while a learner saturates another core."""
-    count = 50 if setup.quick else 5000
+    count = 50 if setup.quick else 2000
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with contextlib.ExitStack() as after:
@@ -77,11 +78,20 @@ def measure(setup: Setup) -> Iterator[Figure]:
         for shape, tick in ticks.items():
             setup.tell(f"{shape}, alone")
             yield _figure(shape, "", timed(tick, count, warm_up=count // 10))
+            yield _cpu_time(shape, timed(tick, count, clock=time.thread_time_ns))
         setup.tell("starting a learner beside it")
         after.enter_context(busy_learner())
         for shape, tick in ticks.items():
             setup.tell(f"{shape}, beside a learner")
             yield _figure(shape, "_under_load", timed(tick, count, warm_up=count // 10))
+
+
+def _cpu_time(shape: str, samples: Samples) -> Figure:
+    """What a tick takes of its core: no other process's turn is in it, though other processes' use of the caches is."""
+    place = "tick" if shape == "default" else f"tick.{shape}"
+    values = {f"{place}.cpu_p50_ms": round(samples.median, 4), f"{place}.cpu_p10_ms": round(samples.quantile(0.1), 4)}
+    what = f"tick, picture {shape}, CPU time"
+    return Figure(what=what, unit="ms", median=samples.median, p99=samples.quantile(0.99), values=values)
 
 
 def _figure(shape: str, load: str, samples: Samples) -> Figure:
