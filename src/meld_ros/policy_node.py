@@ -20,6 +20,7 @@ from meld_core.agent import Agent
 from meld_core.announce import Announcement, GateReport
 from meld_core.collector import Collector
 from meld_core.config import Config, ConfigError, Section, setting
+from meld_core.histogram import StepTimes
 from meld_core.link import Phase
 from meld_core.link_state import LinkState
 from meld_core.schedule import Schedule, TrialPlan, held_out_plans
@@ -74,6 +75,7 @@ class PolicyNode(Node):
         self._image_size = (len(config.sim.views) * config.sim.image_size, config.sim.image_size)
         self._agent = Agent(config)
         self._diagnostics = Diagnostics(self)
+        self._times = StepTimes()
         where = self._folder.spool if self._training else self._folder.path / "evaluation"
         self._room = DiskRoom(where, config.storage)
         self._spool = Spool(where, self._room)
@@ -153,6 +155,7 @@ class PolicyNode(Node):
     def command(self, action: np.ndarray, stamp: int) -> None:
         """Link: send one action."""
         self._action.publish(self._scale.to_msg(action, stamp))
+        self._times.commanded(stamp)
         self._diagnostics.beat("action")
         self._belief.show(stamp)
 
@@ -173,7 +176,9 @@ class PolicyNode(Node):
                 self._diagnostics.refuse(name, f"{name}: {error}")
                 return
             if self._collector is not None:
-                self._collector.on_part(name, ros.stamp_of(msg.header), value)
+                stamp = ros.stamp_of(msg.header)
+                self._times.part(stamp)
+                self._collector.on_part(name, stamp, value)
 
         return on_message
 
@@ -188,6 +193,7 @@ class PolicyNode(Node):
             self._diagnostics.refuse("executed_action", str(error))
             return
         if self._collector is not None:
+            self._times.executed(ros.stamp_of(msg.header))
             self._collector.on_executed(ros.stamp_of(msg.header), action)
 
     def _on_weights(self, msg: UInt8MultiArray) -> None:
@@ -271,6 +277,7 @@ class PolicyNode(Node):
             "dropped steps": collector.dropped,
             "steps without a reward": collector.unjudged,
             "last abort": collector.aborted[-1] if collector.aborted else "",
+            **self._times.values(),
         } | ({"trainer": self._trainer_link, "trials that wait": self._sender.waiting} if self._sender else {})
 
     def close(self) -> None:
