@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from meld_core.accelerator import accelerator_watched
 from meld_core.batch import LearnerTrial, learner_trial, make_batch
 from meld_core.belief_cache import BeliefCache
 from meld_core.config import Config, to_mapping
@@ -96,6 +97,7 @@ class Learner:
         }
         return {name: torch.optim.Adam(params, lr=rate, fused=True) for name, (params, rate) in groups.items()}
 
+    @accelerator_watched()
     def train_after(self, index: int, on_progress: Progress | None = None) -> dict[str, float]:
         """Do the updates that are due after trial `index`.
 

@@ -16,6 +16,7 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from std_msgs.msg import String, UInt8MultiArray
 
+from meld_core.accelerator import AcceleratorLostError
 from meld_core.announce import GateReport
 from meld_core.config import Config, ConfigError, Section, setting
 from meld_core.link_state import LinkState
@@ -73,8 +74,9 @@ class TrainerNode(Node):
         self.finished = False
         self._resources = contextlib.ExitStack()
         self._resources.enter_context(folder.lock())
+        self._config, self._folder = config, folder
         self._trainer = Trainer(config, folder)
-        self._resources.callback(self._trainer.close)
+        self._resources.callback(self._close_trainer)
         self._diagnostics = Diagnostics(self)
         self._assembler = Assembler()
         self._queue: queue.Queue[bytes] = queue.Queue()
@@ -134,7 +136,11 @@ class TrainerNode(Node):
 
     def _train(self) -> None:
         self._diagnostics.state(OK, f"training on trial {self._trainer.next_trial}")
-        weights = self._trainer.train_next(self._between)
+        try:
+            weights = self._trainer.train_next(self._between)
+        except AcceleratorLostError as error:
+            self._go_on_without(error)
+            return
         if weights is not None:
             self._publish(weights)
             self._patience = _SEND_AGAIN
@@ -143,6 +149,16 @@ class TrainerNode(Node):
             self._told += 1
         if self._trainer.finished:
             self._acknowledge("", True, "")
+
+    def _go_on_without(self, lost: AcceleratorLostError) -> None:
+        """Begin again on the CPU from the last checkpoint, as a resumed run does. Nobody else notices."""
+        learner = self._config.learner
+        if learner.device == "cpu":
+            raise lost
+        self._config = dataclasses.replace(self._config, learner=dataclasses.replace(learner, device="cpu"))
+        self._trainer.close()
+        self._trainer, self._told = Trainer(self._config, self._folder), 0
+        self._trainer.remarks.append(f"{lost}; training goes on on the CPU")
 
     def _wait_for_trials(self) -> None:
         """Whoever waits for weights that were damaged on their way gets them again."""
@@ -219,6 +235,9 @@ class TrainerNode(Node):
             self._weights.publish(ros.bytes_to_msg(piece))
         self._version = weights.version
         self._diagnostics.beat("weights")
+
+    def _close_trainer(self) -> None:
+        self._trainer.close()  # the one of now: it may be another one than at the start
 
     def close(self) -> None:
         """Stop receiving, keep what was learned."""

@@ -31,7 +31,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "meld_ros/doctor_probe.py",
     ),
     "torch": (
-        "meld_core/agent.py", "meld_core/baselines/recurrent_ppo.py", "meld_core/baselines/rl2.py",
+        "meld_core/accelerator.py", "meld_core/agent.py",
+        "meld_core/baselines/recurrent_ppo.py", "meld_core/baselines/rl2.py",
         "meld_core/evaluation/beliefs.py", "meld_core/bench/*",
         "meld_core/batch.py", "meld_core/belief_cache.py", "meld_core/storage/checkpoint.py",
         "meld_core/evaluation/workers.py", "meld_core/latent_contract.py", "meld_core/latent_model.py",

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-MOVES = 0.03
-"""A command whose goal lies further than this from where the arm is wants motion [rad]; steps of 20 mm want 0.07."""
+MOVES = 0.15
+"""A command whose goal lies further than this from where the arm is wants motion, however short it is [rad]. A hold may
+name a place where a moving arm was some tens of milliseconds ago; on a busy machine, some hundreds."""
 STEP = 0.15
 """A command that takes longer than this is a step of a policy [s]: holds take 0.1 s, steps a control period."""
 REST = 0.05
@@ -157,9 +158,9 @@ class Still:
     end: float
 
 
-def unsafe_samples(recording: Recording, bounds: Bounds, still: list[Still]) -> dict[str, int]:
-    """Recorded samples at which something happened that may not: by kind."""
-    ticks = recording.ticks()
+def unsafe_samples(recording: Recording, bounds: Bounds, still: list[Still], since: float = 0.0) -> dict[str, int]:
+    """Recorded samples since a time at which something happened that may not: by kind."""
+    ticks = recording.ticks(since)
     times, speeds = speeds_of(ticks)
     resting = np.zeros(len(times), bool)
     for span in still:

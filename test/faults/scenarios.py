@@ -45,6 +45,8 @@ class Scenario:
     simulated_time: bool = False
     axis: int = 1
     """Along which the commander moves."""
+    fresh: bool = False
+    """Whether a stage that has seen this fault is not to be used again."""
 
     def stage(self, ros: Ros, *overrides: str, guarded: bool = True) -> Stage:
         """Everything that the fault needs, started."""
@@ -169,9 +171,9 @@ def out_of_the_box(stage: Stage) -> Outcome:
         at_rest = stage.recording.ticks(stage.recording.now - 0.3)[:, 7 + axis]
         if np.ptp(at_rest) > 0.002:
             outcome.complaints.append(f"the tool swings by {1000 * np.ptp(at_rest):.1f} mm at face {axis} {sign}")
-        if stage.conclude(Outcome()).complaints:
+        if stage.conclude(outcome).complaints:
             break
-    return stage.conclude(outcome)
+    return outcome
 
 
 def two_commanders(stage: Stage) -> Outcome:
@@ -277,7 +279,7 @@ def clock_leaps(stage: Stage) -> Outcome:
     dead = stage.fault(stage.commander.kill)
     outcome = stage.judge(dead, LOST)
     if outcome.stop is None and stage.recording.held_at(at) is not None:  # the leap itself had stopped it
-        outcome = Outcome(stop=stage.recording.held_at(at), complaints=[])
+        outcome = Outcome(stop=stage.recording.held_at(at), limit=LOST)
         assert outcome.stop is not None
         outcome.stop -= at
         outcome = stage.conclude(outcome)
@@ -365,7 +367,7 @@ SCENARIOS: dict[str, Scenario] = {
         out_of_the_box, "box", (*PATIENT, *_CALM)),
     "two_commanders": Scenario(
         7, "a second process sends commands, too", "refused; never interleaved", two_commanders, "sender",
-        (*PATIENT, *_CALM, "gate.expiry_periods=5.0")),
+        (*PATIENT, *_CALM, "gate.expiry_periods=5.0"), fresh=True),
     "states_lost": Scenario(
         22, "joint states fall silent", "STOPPED within 200 ms", states_lost, "states", ()),
     "states_jump": Scenario(
@@ -378,19 +380,19 @@ SCENARIOS: dict[str, Scenario] = {
         stop_service, "stop", (*PATIENT, *_CALM)),
     "stop_button": Scenario(
         25, "the stop button is pressed, or falls silent; then it is released", "held within 100 ms; stays STOPPED",
-        stop_button, "button", (*PATIENT, *_CALM, "gate.button_timeout=2.0")),
+        stop_button, "button", (*PATIENT, *_CALM, "gate.button_timeout=2.0"), fresh=True),
     "robot_killed": Scenario(
         26, "kill -9 of robot_node, the gate itself", "the step under way ends, the driver holds, nothing moves it",
         robot_killed, "bounded", PATIENT),
     "clock_stops": Scenario(
         27, "the ROS clock stands still", "STOPPED as soon as states are too old by the steady clock", _clock("stop"),
-        "steady,expiry,lease", (*_CALM, "driver.stale_after=0.3"), True),
+        "steady,expiry,lease", (*_CALM, "driver.stale_after=0.3"), True, fresh=True),
     "clock_jumps_back": Scenario(
         27, "the ROS clock jumps back by 10 s", "STOPPED as soon as states are too old by the steady clock",
-        _clock("shift:-10"), "steady,expiry,lease", (*_CALM, "driver.stale_after=0.3"), True),
+        _clock("shift:-10"), "steady,expiry,lease", (*_CALM, "driver.stale_after=0.3"), True, fresh=True),
     "clock_leaps": Scenario(
         27, "the ROS clock leaps by an hour, then the policy dies", "no burst; HOLD within 200 ms", clock_leaps,
-        "lease,expiry,states,jumps", PATIENT, True),
+        "lease,expiry,states,jumps", PATIENT, True, fresh=True),
     "interrupted": Scenario(
         29, "Ctrl+C twice amid a motion", "parked or held, within all limits; exit code 0", interrupted, "park,bounded",
         PATIENT),
@@ -399,3 +401,8 @@ SCENARIOS: dict[str, Scenario] = {
         slow_inference, "expiry,stamp", (*PATIENT, *_CALM)),
 }  # fmt: skip
 """Every fault that ends in a hold, by name."""
+
+SOAK = ("policy_killed", "policy_stopped", "wrong_stamps", "wrong_numbers", "wrong_frame", "too_fast", "out_of_the_box",
+        "states_lost", "states_jump", "motor_dead", "stop_service", "robot_killed", "interrupted",
+        "slow_inference")  # fmt: skip
+"""What a soak draws from: faults after which the same stage goes on."""

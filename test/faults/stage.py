@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from meld_core.announce import Announcement, EpisodeKey
+from meld_core.robot import GateState
 from meld_core.schedule import Schedule
 from meld_core.sim.arm import workspace
 from meld_ros import conversions as msgs
@@ -28,6 +30,8 @@ BENCH = ("driver.connect_timeout=60.0", "driver.reset_speed=1.5")
 """Nothing that is judged here."""
 PATIENT = ("driver.stale_after=1.0",)
 """A busy machine delays joint states; whoever judges that guard leaves this out."""
+_CLEAR_AFTER = 3.0
+_WAITS = 1000
 URGENT = -15
 """Nice value of what is judged, where that is permitted: a busy machine is not the stack."""
 
@@ -46,6 +50,8 @@ class Outcome:
     complaints: list[str] = dataclasses.field(default_factory=list)
     reason: str = ""
     """What the gate said last."""
+    limit: float | None = None
+    """What is promised for `stop` (or `rest`, where nobody is left to hold) [s]."""
 
     def __str__(self) -> str:
         numbers = [f"{name} {1000 * value:.0f} ms" for name, value in
@@ -72,6 +78,10 @@ class Stage:
         self.excused: set[str] = set()
         """Kinds of unsafe samples that no gate can prevent after this fault."""
         self._without, self._stills = without, list[Still]()
+        self._judged_until = 0.0
+        self._faulty: set[str] = set()
+        self.cleared = 0
+        """How often `moving` had to clear a stop that nobody asked for: a machine that was too busy."""
         self._waits: list[tuple[float, dict[str, dict[str, float]]]] = []
         self.recording = Recording(ros.folder / f"recording-{time.monotonic_ns()}.jsonl")
         self._noted = self.recording.path.with_suffix(".faults")
@@ -85,7 +95,8 @@ class Stage:
         lower, upper = workspace(self.config)
         self.bounds = Bounds(self.config.gate.max_joint_speed, lower, upper)
         self.robot = self.start_robot()
-        self.commander = self.start_commander(**(commander or {}))
+        self._commander = commander or {}
+        self.commander = self.start_commander(**self._commander)
 
     def _urgent(self, module: str, given: dict[str, Any], name: str = "") -> Process:
         process = self.ros.start(module, given, name)
@@ -121,6 +132,7 @@ class Stage:
 
     def inject(self, fault: str, who: str = "commander") -> float:
         """Tell a stand-in to misbehave. Returns the steady time at which it began [s]."""
+        self._faulty.add(who)
         self._faults[who].inject(fault)
         began, _, _ = self._noted.read_text().splitlines()[-1].partition(" ")
         return float(began)
@@ -130,6 +142,7 @@ class Stage:
 
         def there() -> Any:
             self.recording.refresh()
+            del self._waits[:-_WAITS]
             self._waits.append((time.monotonic(), self._snapshot()))
             return condition()
 
@@ -140,10 +153,21 @@ class Stage:
         end = self.recording.now + seconds
         self.until(lambda: self.recording.now >= end, f"{seconds} s of the driver")
 
+    def stopped(self) -> bool:
+        """Whether the gate says STOPPED."""
+        return bool(self.listener.reports and self.listener.reports[-1].state is GateState.STOPPED)
+
     def moving(self, steps: int = 3) -> None:
         """Until the arm is in the middle of a step, several steps after a reset."""
 
+        patience = time.monotonic() + _CLEAR_AFTER
+
         def there() -> bool:
+            nonlocal patience
+            if time.monotonic() > patience and self.stopped():
+                patience = time.monotonic() + _CLEAR_AFTER
+                self.call(msgs.CLEAR_STOP)
+                self.cleared += 1
             way = max((c.at for c in self.recording.commands if c.is_way), default=None)
             if way is None or len([c for c in self.recording.between(way) if c.moves]) < steps:
                 return False
@@ -187,6 +211,26 @@ class Stage:
         act()
         return at
 
+    def recover(self) -> None:
+        """Mend every fault: start again what is dead, make everybody behave, clear a stop."""
+        for process in (self.robot, self.driver, self.commander):
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+        if self.robot.poll() is not None:
+            self.robot = self.start_robot()
+        if self.commander.poll() is not None:
+            self.commander = self.start_commander(**self._commander)
+            self._faulty.discard("commander")
+        for who in list(self._faulty):
+            self.inject("", who)
+        self._faulty.clear()
+        self.call(msgs.CLEAR_STOP)
+        if self.excused:  # what it left behind lasts until the next reset
+            began = self.recording.now
+            self.until(lambda: self.recording.next_way(began) < math.inf, "a reset")
+            self._judged_until = self.recording.now
+        self.excused.clear()
+
     def judge(
         self, at: float, limit: float, *, watch: float = 1.2, by_rest: bool = False, resumes: bool = False
     ) -> Outcome:
@@ -204,7 +248,7 @@ class Stage:
         held, rested = self.recording.held_at(at, end - 1e-6), self.recording.rested_at(at, end)
         decisive = rested if by_rest else held
         stalled = self.starved(at, at + limit if decisive is None else decisive)
-        outcome = Outcome(stall=stalled)
+        outcome = Outcome(stall=stalled, limit=limit)
         outcome.stop = None if held is None else held - at
         outcome.rest = None if rested is None else rested - at
         if decisive is None:
@@ -221,13 +265,16 @@ class Stage:
         self._stills.append(Still(begin, end))
 
     def conclude(self, outcome: Outcome | None = None) -> Outcome:
-        """Count unsafe samples over the whole recording; complain about them, and where robot_node ended."""
+        """Count unsafe samples since this was last asked; complain about them, and where robot_node ended."""
         outcome = outcome or Outcome()
         self.recording.refresh()
-        found = unsafe_samples(self.recording, self.bounds, self._stills)
+        found = unsafe_samples(self.recording, self.bounds, self._stills, self._judged_until)
+        self._judged_until = self.recording.now
+        for kind, count in found.items():
+            if count and kind not in self.excused:
+                outcome.unsafe[kind] = outcome.unsafe.get(kind, 0) + count
+                outcome.complaints.append(f"{count} samples: {kind}")
         outcome.reason = self.listener.reports[-1].reason if self.listener.reports else ""
-        outcome.unsafe = {kind: count for kind, count in found.items() if kind not in self.excused}
-        outcome.complaints += [f"{count} samples: {kind}" for kind, count in outcome.unsafe.items() if count]
         if self.robot.poll() not in (None, 0, -signal.SIGKILL):
             outcome.complaints.append(f"robot_node ended with {self.robot.poll()}")
         return outcome

@@ -60,6 +60,10 @@ class Setup:
     """durability: how often."""
     hours: float = 1 / 3
     """soak: how long."""
+    repetitions: int = 5
+    """safety: how often each fault."""
+    soak: float = 0.0
+    """safety: afterwards a random fault every 30 s, for so many minutes."""
     tell: Callable[[str], None] = lambda _: None
     """Shows a person what is being measured now."""
 

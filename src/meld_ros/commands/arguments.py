@@ -174,7 +174,8 @@ class Bench:
 
     what: tyro.conf.Positional[tuple[str, ...]] = ()
     """learner, tick, graph, sim, replay, growth: how fast; durability: kill -9 at random moments, resume, count what
-    was lost; soak: for a long time, does anything grow. Nothing: all that is about speed."""
+    was lost; soak: for a long time, does anything grow; safety: how soon the arm holds after each fault. Nothing: all
+    that is about speed."""
     peer: str = ""
     """learner: a checkout of slac.pytorch to be measured beside ours."""
     json: str = ""
@@ -187,5 +188,9 @@ class Bench:
     """durability: how often."""
     hours: float = 1 / 3
     """soak: how long."""
+    repetitions: int = 5
+    """safety: how often each fault."""
+    soak: float = 0.0
+    """safety: afterwards a random fault every 30 s, for so many minutes."""
     seed: int = 0
     """Seed of everything that is drawn."""

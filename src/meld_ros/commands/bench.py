@@ -31,9 +31,10 @@ SUBJECTS: dict[str, str] = {
     "growth": "meld_core.bench.growth:measure",
     "durability": "meld_ros.commands.durability:measure",
     "soak": "meld_ros.commands.soak:measure",
+    "safety": "meld_ros.commands.safety:measure",
 }
 """Subject → its `Measure`, imported when it is asked for. Adding one is one function, one line."""
-SPEED = tuple(name for name in SUBJECTS if name not in ("durability", "soak"))
+SPEED = tuple(name for name in SUBJECTS if name not in ("durability", "soak", "safety"))
 """What is measured where nobody says what."""
 
 _WIDTH = 140
@@ -86,6 +87,8 @@ def _setup(command: Bench, subject: str, live: Live, console: Console) -> Setup:
         seed=command.seed,
         kills=command.kills,
         hours=command.hours,
+        repetitions=command.repetitions,
+        soak=command.soak,
         tell=tell,
     )
 

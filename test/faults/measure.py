@@ -1,0 +1,114 @@
+"""Plays scenarios again and again, and soaks: prints one JSON object per fault. For `meld bench safety`.
+
+python -m test.faults.measure --repetitions 10
+python -m test.faults.measure --soak 30
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from meld_ros.domain import own_domain
+from test.faults.scenarios import SCENARIOS, SOAK
+from test.faults.stage import PATIENT, Outcome, Stage
+from test.ros.conftest import Ros
+
+
+@contextmanager
+def ros_of_its_own() -> Iterator[Ros]:
+    """A domain, a folder and a context that nobody else uses."""
+    local = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}
+    with tempfile.TemporaryDirectory(prefix="meld-safety-") as folder, own_domain() as domain:
+        own = {} if domain is None else {"ROS_DOMAIN_ID": str(domain)}
+        os.environ.update(local | own | {"ROS_LOG_DIR": folder})
+        ros = Ros(Path(folder))
+        try:
+            yield ros
+        finally:
+            ros.close()
+            for name in own:
+                del os.environ[name]
+
+
+def tell(**what: Any) -> None:
+    """One line for whoever started this."""
+    print(json.dumps(what), flush=True)
+
+
+def report(name: str, outcome: Outcome, **about: Any) -> None:
+    """One fault that was played."""
+    tell(fault=name, **about, **{**dataclasses.asdict(outcome), "unsafe": sum(outcome.unsafe.values())})
+
+
+def repeat(name: str, repetitions: int) -> None:
+    """One scenario, so many times."""
+    scenario, left = SCENARIOS[name], repetitions
+    while left:
+        with ros_of_its_own() as ros:
+            stage = scenario.stage(ros)
+            for _ in range(1 if scenario.fresh else left):
+                report(name, scenario.play(stage))
+                left -= 1
+                if left and not scenario.fresh:
+                    stage.recover()
+
+
+def soak(minutes: float, every: float, seed: int) -> None:
+    """One stage, a random fault every so many seconds."""
+    rng, end = random.Random(seed), time.monotonic() + 60 * minutes
+    with ros_of_its_own() as ros:
+        stage = Stage(ros, *PATIENT, commander={"axis": 0})
+        while time.monotonic() < end:
+            due = stage.fault(lambda: None) + every
+            name = rng.choice(SOAK)
+            try:
+                outcome = SCENARIOS[name].play(stage)
+            except AssertionError as error:  # the machine was too busy for one of its deadlines
+                outcome = stage.conclude(Outcome(complaints=[f"not played to its end: {error}"]))
+            report(name, outcome, soak=True)
+            stage.recover()
+            stage.moving()
+            stage.lasts(max(0.0, min(due, end) - time.monotonic()))
+            between = stage.conclude()
+            if between.complaints:
+                report("nothing", between, soak=True)
+        tell(minutes=minutes, samples=len(stage.recording.ticks()), cleared=stage.cleared, memory=rss(stage.robot.pid))
+
+
+def rss(process: int) -> float:
+    """Memory of a process [MB]."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=0)
+    parser.add_argument("--only", nargs="*", default=list(SCENARIOS))
+    parser.add_argument("--soak", type=float, default=0.0)
+    parser.add_argument("--every", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    for name in given.only if given.repetitions else ():
+        scenario = SCENARIOS[name]
+        tell(scenario=name, number=scenario.number, what=scenario.what, promise=scenario.promise)
+        repeat(name, given.repetitions)
+    if given.soak:
+        soak(given.soak, given.every, given.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
