@@ -28,33 +28,34 @@ LIMITS = (
 """Settings that bound motion, in `meld_core/sections/`; `driver.*` is for arms behind a driver only."""
 
 HOW = """\
-- The arm is a stand-in: a process that speaks ros2_control's topics, with MuJoCo physics of the URDF. It shares no code with
-  the stack, and writes down each command that it takes and, 100 times a second, where the arm truly is.
-- robot_node is the real one, over real DDS. A second stand-in commands it as a policy would; it is killed with SIGKILL,
-  stopped with SIGSTOP, or told to send nonsense.
-- *Held after*: from the fault, by the machine's steady clock in the process where it happens, until the driver has taken a
-  command that holds, after which nothing moves the arm before the next reset. Where nobody is left to hold (robot_node
-  killed), until the arm rests.
-- *Unsafe samples*: recorded instants at which a joint was faster than allowed, the tool outside its box by more than 3 mm
-  while a policy commands, or the arm in motion although it had to rest (a hold is given 350 ms to bring it to rest).
-- *Objections*: everything that the oracle minds: a late hold, a reset that nobody may ask for, unsafe samples, a dead node.
-- Each fault is also played with the guard that it names switched off (`test/faults/unguarded.py`); then the oracle must
-  object, or the test fails.
-- robot_node and the stand-ins run at a higher priority where this is permitted. *Starved*: how long the worst thread of
-  robot_node and of the driver were ready to run and were not run. Limits are longer by that much: a busy machine is not
-  the stack, and on a real-time promise of a busy desktop nobody should rely."""
+- The arm is a stand-in: a process that speaks ros2_control's topics, with MuJoCo physics of the URDF. It shares no
+  code with the stack, and writes down each command that it takes and, 100 times a second, where the arm truly is.
+- robot_node is the real one, over real DDS. A second stand-in commands it as a policy would; it is killed with
+  SIGKILL, stopped with SIGSTOP, or told to send nonsense.
+- *Held after*: from the fault, by the machine's steady clock in the process where it happens, until the driver has
+  taken a command that holds, after which nothing moves the arm before the next reset. Where nobody is left to hold
+  (robot_node killed) or the arm is parked (Ctrl+C), until it rests.
+- *Unsafe samples*: recorded instants at which a joint was faster than allowed, the tool outside its box by more than
+  3 mm while a policy commands, or the arm in motion although it had to rest (a hold is given 350 ms to bring it to
+  rest).
+- *Objections*: all that the oracle minds: a late hold, a reset that nobody may ask for, unsafe samples, a dead node.
+- Each fault is also played with the guard that it names switched off (`test/faults/unguarded.py`); then the oracle
+  must object, or the test fails.
+- robot_node and the stand-ins run at a higher priority where this is permitted. *Starved*: how long the worst thread
+  of robot_node and that of the driver were ready to run and were not run, between fault and hold. Limits are longer
+  by that much: a busy machine is not the stack, and no desktop that is busy keeps a promise in milliseconds."""
 
 NOT_MEASURED = (
     "Nothing here has run on a physical arm. A real driver adds its own delay, a real arm its own way to rest.",
-    "The gate is software. It replaces no hardware emergency stop, and it knows nothing of people or of what is near the "
-    "arm besides the box in which the tool may move. Elbow and forearm may leave that box.",
+    "The gate is software. It replaces no hardware emergency stop, and it knows nothing of people or of what is near "
+    "the arm besides the box in which the tool may move. Elbow and forearm may leave that box.",
     "A step of a clock is played through ROS's clock (`use_sim_time`), not by setting the machine's.",
-    "A killed robot_node cannot hold. What then stops the arm is that each command is a motion of one control period that "
-    "ends by itself, and a driver that holds its last point. A driver that does otherwise is not safe with this stack.",
-    "A dead motor is told by a joint that stands still while others follow; until then (at most half a second) the others "
-    "carry the tool off its line, and perhaps out of its box.",
-    "Before ROS 2 Kilted a subscriber is not told who sent a message; there the second commander is noticed by the number "
-    "of publishers, and then nobody is obeyed.",
+    "A killed robot_node cannot hold. What then stops the arm is that each command is a motion of one control period "
+    "that ends by itself, and a driver that holds its last point. No other driver is safe.",
+    "A dead motor is told by a joint that stands still while others follow; until then (at most half a second) the "
+    "others carry the tool off its line, and perhaps out of its box.",
+    "Before ROS 2 Kilted a subscriber is not told who sent a message; there a second commander is noticed by the "
+    "number of publishers, and then nobody is obeyed. That was not run on such a distribution.",
 )
 
 
@@ -128,16 +129,16 @@ def page(result: Mapping[str, Any]) -> str:
         "- Only robot_node moves the arm, and in it only the MotionGate, in simulation and on an arm alike.",
         "- A command is one bounded motion that ends by itself, and expires after 1.5 control periods.",
         "- A policy that is lost: the arm holds within 200 ms, until the next reset.",
-        "- `stop` (a service) or the stop button: the arm holds within 100 ms and is STOPPED. Only `clear_stop` ends that, "
-        "and only a reset moves the arm again. Nothing recovers by itself.",
-        "- Commands that are stale, from the future, not numbers, in another frame or from a second sender move nothing.",
+        "- `stop` (a service) or the stop button: the arm holds within 100 ms and is STOPPED. Only `clear_stop` ends "
+        "that, and only a reset moves the arm again. Nothing recovers by itself.",
+        "- Commands that are stale, from the future, no numbers, in another frame or of a second sender move nothing.",
         "- Neither tool speed, joint speed nor the workspace box is exceeded, whatever is commanded.",
         "- Holding is active: torque stays on, the arm is never dropped.", "",
         "## Figures", "",
         f"`{result['command']}`", "",
         table(head, fault_rows(result["faults"])), "",
-        f"On {result['machine']}, {result['date']}. An empty time: the fault must change nothing about the arm's motion.",
-        "", "Random faults every 30 s on one arm:", "",
+        f"On {result['machine']}, {result['date']}. No time: nothing has to hold, what is unsafe must not happen.", "",
+        "Random faults every 30 s on one arm:", "",
         soak_text(result["soak"]), "",
         "## How it is measured", "", HOW, "",
         "`make test-faults` plays all of them once, and once without their guards.", "",

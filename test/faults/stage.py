@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from meld_core.sim.arm import workspace
 from meld_ros import conversions as msgs
 from meld_ros.graph import ROBOT
 from meld_ros.share import resolve_config
-from test.faults.driver_bench import READY, SCRIPTS, STAND_INS, Faults, waits
+from test.faults.driver_bench import READY, SCRIPTS, STAND_INS, Faults, urgent, waits
 from test.faults.oracle import BRAKING, Bounds, Recording, Still, unsafe_samples
 from test.ros.conftest import Process, Ros
 from test.ros.stand_ins import Listener, parameters
@@ -32,8 +31,6 @@ PATIENT = ("driver.stale_after=1.0",)
 """A busy machine delays joint states; whoever judges that guard leaves this out."""
 _CLEAR_AFTER = 3.0
 _WAITS = 1000
-URGENT = -15
-"""Nice value of what is judged, where that is permitted: a busy machine is not the stack."""
 
 
 @dataclasses.dataclass
@@ -100,8 +97,7 @@ class Stage:
 
     def _urgent(self, module: str, given: dict[str, Any], name: str = "") -> Process:
         process = self.ros.start(module, given, name)
-        with suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, URGENT)  # threads to come inherit it
+        urgent(process)
         return process
 
     def start_robot(self) -> Process:

@@ -22,7 +22,6 @@ from meld_ros.node_main import Background
 from meld_ros.robot_node import RobotNode
 from test.faults.unguarded import switch_off
 
-ROUNDS = 20
 _LOOK = 0.02
 
 
@@ -51,12 +50,12 @@ def one_round(number: int, overrides: list[rclpy.parameter.Parameter], announcem
     rclpy.try_shutdown()
 
 
-def main(config_path: str) -> None:
+def main(config_path: str, rounds: int) -> None:
     """All rounds."""
     switch_off(os.environ.get("MELD_TEST_WITHOUT", ""))
     given = json.loads(Path(config_path).read_text())
     overrides = [rclpy.parameter.Parameter(name, value=value) for name, value in given["parameters"].items()]
-    for number in range(ROUNDS):
+    for number in range(rounds):
         key = EpisodeKey("run", f"round{number}", 0, 0)
         announcement = json.dumps(given["task"] | {"boot": key.boot})
         one_round(number, overrides, announcement)
@@ -70,4 +69,4 @@ def main(config_path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -8,6 +8,7 @@ Times are printed, not asserted: this machine may be busy.
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from test.ros.conftest import Process, Ros
 from test.ros.stand_ins import StandInTrainer
 from test.stand_ins.camera import scene_of
 
+UNGUARDED = str(Path(__file__).resolve().parent / "unguarded_camera.py")
 STAND_IN = str(Path(__file__).resolve().parents[1] / "stand_ins" / "camera.py")
 CAMERA = {
     "camera.device": "topic:bench/image",
@@ -57,9 +59,10 @@ class Bench:
         """A stand-in driver."""
         return self.ros.start(STAND_IN, {"topic": topic, "scene": scene}, f"camera{scene}")
 
-    def node(self, **settings: Any) -> Process:
-        """camera_node."""
-        return self.ros.start("meld_ros.camera_node", CAMERA | settings)
+    def node(self, without: str = "", **settings: Any) -> Process:
+        """camera_node; `without` names a guard that is switched off (unguarded_camera.py)."""
+        os.environ["MELD_TEST_WITHOUT"] = without
+        return self.ros.start(UNGUARDED if without else "meld_ros.camera_node", CAMERA | settings, "camera_node")
 
     def tell(self, word: str) -> None:
         """Make the stand-in misbehave, or behave."""
@@ -102,6 +105,15 @@ def test_fault_8_an_unplugged_camera_is_named_and_comes_back_without_a_restart(b
     assert node.poll() is None
 
 
+def test_fault_8_without_its_guard_old_pictures_go_on(bench: Bench) -> None:
+    driver = bench.camera()
+    bench.node(without="newer")
+    bench.sees()
+    driver.kill()
+    driver.wait()
+    bench.sees(30)
+
+
 @pytest.mark.parametrize("guarded", [True, False])
 def test_fault_9_a_frozen_camera_is_named_within_its_time(bench: Bench, guarded: bool) -> None:
     """Fresh stamps, the same pixels. Without `frozen_time` old pictures go on to the policy."""
@@ -131,6 +143,16 @@ def test_fault_10_stamps_that_lag_or_jump_back_are_refused_and_counted(bench: Be
         bench.tell("well")
         bench.sees()
     assert bench.stamps == sorted(set(bench.stamps))
+
+
+@pytest.mark.parametrize("word", ["lag", "small"])
+def test_faults_10_and_12_without_their_guard_such_pictures_reach_the_policy(bench: Bench, word: str) -> None:
+    """Stamps that jump back are kept out twice; a wrong encoding cannot be let through: there is nothing to decode."""
+    bench.camera()
+    bench.node(without="refusal")
+    bench.sees()
+    bench.tell(word)
+    bench.sees(40)
 
 
 @pytest.mark.parametrize("guarded", [True, False])

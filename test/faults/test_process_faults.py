@@ -30,6 +30,8 @@ from test.ros.conftest import ROOT, Process, Ros
 from test.ros.stand_ins import Listener, parameters
 
 HERE = Path(__file__).resolve().parent
+GRAPH_UP = 130.0
+"""Until a whole graph has started and done its first trials, on a busy machine [s]."""
 SLEEP = np.array([0.0, -1.80, 1.55, 0.0, 0.80, 0.0])
 
 
@@ -49,12 +51,12 @@ def test_28_twenty_starts_and_stops_leave_nothing_behind(ros: Ros, tmp_path: Pat
     driver(ros, tmp_path / "recording.jsonl")
     task = json.loads(Announcement(EpisodeKey("run", "", 0, 0), Schedule(config).plan(0).task).to_json())
     (tmp_path / "given.json").write_text(json.dumps({"parameters": parameters(config, *ROBOT.sections), "task": task}))
-    command = [sys.executable, str(HERE / "start_and_stop.py"), str(tmp_path / "given.json")]
+    command = [sys.executable, str(HERE / "start_and_stop.py"), str(tmp_path / "given.json"), "8" if without else "20"]
     environ = environment(MELD_TEST_WITHOUT=without)
     done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     rounds = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(rounds) == 20
+    assert len(rounds) == (8 if without else 20)
     threads, files, memory = (np.array([found[name] for found in rounds[4:]]) for name in rounds[0])
     slope = np.polyfit(np.arange(len(memory)), memory, 1)[0]
     print(f"threads {threads.min()}-{threads.max()}, files {files.min()}-{files.max()}, {slope:.2f} MB a round")
@@ -89,7 +91,7 @@ def test_29_ctrl_c_of_a_graph_in_motion_parks_or_holds_and_keeps_its_trials(
         return bool(stored and recording.commands and recording.commands[-1].moves and len(speeds) and speeds[-1] > 0.1)
 
     try:
-        ros.until(under_way, "a trial on disk and an arm in motion")
+        ros.until(under_way, "a trial on disk and an arm in motion", GRAPH_UP)
         at = time.monotonic()
         for _ in range(times):
             process.send_signal(signal.SIGINT)
@@ -151,12 +153,13 @@ def test_31_a_trainer_whose_gpu_fails_goes_on_on_the_cpu(
     trainer = ros.start(str(HERE / "oom_trainer.py"), given, "trainer")
     if not guarded:
         ros.mortal.add(trainer.pid)
-        ros.until(lambda: trainer.poll() is not None, "the end of the trainer")
+        ros.until(lambda: trainer.poll() is not None, "the end of the trainer", GRAPH_UP)
         assert nodes["policy"].poll() is None
         assert verify(folder.path).sound  # stopped with data safe; but nobody trains on
         return
-    listener.hears("trainer", "CUDA out of memory", "training goes on on the CPU")
-    ros.until(lambda: nodes["policy"].poll() == 0, "the end of the run")
+    words = "CUDA out of memory", "training goes on on the CPU"
+    ros.until(lambda: any(all(word in said for word in words) for said in listener.said), f"{words}", GRAPH_UP)
+    ros.until(lambda: nodes["policy"].poll() == 0, "the end of the run", GRAPH_UP)
     assert trainer.poll() is None
     report, found = verify(folder.path), audit(folder)
     assert report.sound, report.sentences()

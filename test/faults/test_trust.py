@@ -168,6 +168,14 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield Disk(tmp_path, (free - 2_000_000_000) / 1e6, 4_000_000_000)
 
 
+PAUSED = "paused until there is room"
+
+
+def notes_of(run: RunFolder) -> list[str]:
+    """What the trainer has told with the run's progress."""
+    return [row["note"] for row in Tail(run.metrics).read() if "note" in row]
+
+
 def wait_for(condition: Callable[[], Any], what: str) -> None:
     end = time.monotonic() + 2 * DEADLINE
     while not condition():
@@ -191,7 +199,8 @@ def test_21_a_full_disk_pauses_the_run_and_loses_nothing(disk: Disk) -> None:
         wait_for(lambda: len(list(run.replay.glob("*.safetensors"))) >= 2, "the first trials")
         disk.fill()
         said = run.path / "logs" / "policy.log"
-        wait_for(lambda: "the disk is nearly full" in said.read_text(), "a word of the policy")
+        wait_for(lambda: PAUSED in said.read_text(), "a word of the policy")
+        wait_for(lambda: any(PAUSED in note for note in notes_of(run)), "a word of the trainer")
         assert process.poll() is None
         disk.clear()
         output, _ = process.communicate(timeout=2 * DEADLINE)
@@ -202,6 +211,4 @@ def test_21_a_full_disk_pauses_the_run_and_loses_nothing(disk: Disk) -> None:
     report = verify(run.path)
     assert report.sound, report.sentences()
     assert (report.trials, report.aborted, report.lost) == (40, 0, [])
-    notes = [row["note"] for row in Tail(run.metrics).read() if "note" in row]
-    assert any("the disk is nearly full" in note for note in notes)
-    assert notes[-1] == ""
+    assert notes_of(run)[-1] == ""

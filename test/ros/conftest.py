@@ -98,14 +98,14 @@ class Ros:
             for spec in specs
         }
 
-    def until(self, condition: Callable[[], Any], what: str = "") -> float:
-        """Serve callbacks until a condition holds. Returns the seconds that it took."""
+    def until(self, condition: Callable[[], Any], what: str = "", patience: float = DEADLINE) -> float:
+        """Serve callbacks until a condition holds, at most for `patience`. Returns the seconds that it took."""
         began = time.monotonic()
         while not condition():
             dead = [p for p in self._processes if p.poll() not in (None, 0, -9) and p.pid not in self.mortal]
             ended = {p.args[2]: p.stdout.read() for p in dead if p.stdout}
             assert not ended, f"while waiting for {what or condition}: {ended}"
-            assert time.monotonic() - began < DEADLINE, f"still waiting for {what or condition} after {DEADLINE} s"
+            assert time.monotonic() - began < patience, f"still waiting for {what or condition} after {patience} s"
             self.executor.spin_once(timeout_sec=0.05)
         return time.monotonic() - began
 
