@@ -61,13 +61,13 @@ class Learner:
 
     Its result is a function of the config and of the trials up to the index that it was asked to train after (with
     `train.fixed_data`: of all trials): later trials that have already arrived do not matter, nor does the state of
-    torch's global random generator.
+    torch's global random generator. `device` replaces `learner.device` where that one has failed.
     """
 
-    def __init__(self, config: Config, replay: TrialStore, run: str = "run") -> None:
+    def __init__(self, config: Config, replay: TrialStore, run: str = "run", device: str = "") -> None:
         self._config, self._replay, self._run = config, replay, run
         self._schedule = Schedule(config)
-        self._device = _device(config.learner.device)
+        self._device = _device(device or config.learner.device)
         if config.learner.threads:
             torch.set_num_threads(config.learner.threads)
         self._rng = np.random.default_rng(config.train.seed)

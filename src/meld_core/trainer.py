@@ -41,12 +41,12 @@ class Trainer:
     result does not depend on when they came.
     """
 
-    def __init__(self, config: Config, folder: RunFolder) -> None:
+    def __init__(self, config: Config, folder: RunFolder, device: str = "") -> None:
         self._config, self._folder = config, folder
         self._schedule = Schedule(config)
         self._replay = Replay(folder.replay)
         self._metrics = MetricsWriter(folder.path)
-        self._learner = Learner(config, self._replay, folder.name)
+        self._learner = Learner(config, self._replay, folder.name, device)
         self._fixed = config.train.fixed_data
         whole = {t.meta.id.counter for t in self._replay.trials if not t.meta.aborted}
         self._complete = set(range(self._schedule.trials)) if self._fixed else whole

@@ -74,7 +74,7 @@ class TrainerNode(Node):
         self.finished = False
         self._resources = contextlib.ExitStack()
         self._resources.enter_context(folder.lock())
-        self._config, self._folder = config, folder
+        self._config, self._folder, self._on_cpu = config, folder, False
         self._trainer = Trainer(config, folder)
         self._resources.callback(self._close_trainer)
         self._diagnostics = Diagnostics(self)
@@ -152,12 +152,11 @@ class TrainerNode(Node):
 
     def _go_on_without(self, lost: AcceleratorLostError) -> None:
         """Begin again on the CPU from the last checkpoint, as a resumed run does. Nobody else notices."""
-        learner = self._config.learner
-        if learner.device == "cpu":
+        if self._on_cpu or self._config.learner.device == "cpu":
             raise lost
-        self._config = dataclasses.replace(self._config, learner=dataclasses.replace(learner, device="cpu"))
+        self._on_cpu = True
         self._trainer.close()
-        self._trainer, self._told = Trainer(self._config, self._folder), 0
+        self._trainer, self._told = Trainer(self._config, self._folder, "cpu"), 0
         self._trainer.remarks.append(f"{lost}; training goes on on the CPU")
 
     def _wait_for_trials(self) -> None:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,25 @@ def report(name: str, outcome: Outcome, **about: Any) -> None:
 
 
 def repeat(name: str, repetitions: int) -> None:
-    """One scenario, so many times."""
-    scenario, left = SCENARIOS[name], repetitions
-    while left:
-        with ros_of_its_own() as ros:
-            stage = scenario.stage(ros)
-            for _ in range(1 if scenario.fresh else left):
-                report(name, scenario.play(stage))
-                left -= 1
-                if left and not scenario.fresh:
-                    stage.recover()
+    """One scenario, so many times. Where the machine is too busy to get a stage ready, on another stage."""
+    left, stages = repetitions, 2 * repetitions + 2
+    while left and stages:
+        stages -= 1
+        with ros_of_its_own() as ros, suppress(AssertionError):
+            left -= on_one_stage(name, SCENARIOS[name].stage(ros), left)
+
+
+def on_one_stage(name: str, stage: Stage, repetitions: int) -> int:
+    """One scenario on one stage, for as long as both bear it. Returns how often it was played."""
+    for played in range(1, repetitions + 1):
+        report(name, SCENARIOS[name].play(stage))
+        if SCENARIOS[name].fresh or played == repetitions:
+            return played
+        try:
+            stage.recover()
+        except AssertionError:
+            return played
+    return repetitions
 
 
 def soak(minutes: float, every: float, seed: int) -> None:
@@ -77,9 +86,12 @@ def soak(minutes: float, every: float, seed: int) -> None:
             except AssertionError as error:  # the machine was too busy for one of its deadlines
                 outcome = stage.conclude(Outcome(complaints=[f"not played to its end: {error}"]))
             report(name, outcome, soak=True)
-            stage.recover()
-            stage.moving()
-            stage.lasts(max(0.0, min(due, end) - time.monotonic()))
+            try:
+                stage.recover()
+                stage.moving()
+                stage.lasts(max(0.0, min(due, end) - time.monotonic()))
+            except AssertionError as error:
+                report("nothing", Outcome(complaints=[f"did not go on: {error}"]), soak=True)
             between = stage.conclude()
             if between.complaints:
                 report("nothing", between, soak=True)

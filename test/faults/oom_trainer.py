@@ -23,9 +23,9 @@ calls: list[None] = []
 def remembering(init: Any) -> Any:
     """The genuine __init__; takes note of the device that is asked for."""
 
-    def call(self: Any, config: Any, *rest: Any) -> None:
-        devices.append(config.learner.device)
-        init(self, config, *rest)
+    def call(self: Any, config: Any, store: Any, run: str, device: str = "") -> None:
+        devices.append(device or config.learner.device)
+        init(self, config, store, run, device)
 
     return call
 
