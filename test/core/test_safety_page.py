@@ -87,5 +87,5 @@ def test_the_page_is_what_the_generator_makes_of_the_figures(tmp_path: Path) -> 
 def test_every_fault_of_the_page_never_did_anything_unsafe() -> None:
     figures = json.loads((ROOT / "benchmarks" / "safety.json").read_text())
     unsafe = {name: count for name, count in figures.items() if name.endswith(".unsafe_samples")}
-    assert len(unsafe) >= 9
+    assert len(unsafe) == 20
     assert set(unsafe.values()) == {0}
