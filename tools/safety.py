@@ -46,9 +46,9 @@ HOW = """\
   by that much: a busy machine is not the stack, and no desktop that is busy keeps a promise in milliseconds."""
 
 OBJECTED = (
-    "Not every unsafe sample is 0 in this measurement, and its cause was not found. The machine had ten times as many "
-    "processes ready to run as cores: the stand-in's physics falls behind when it is not run for 0.2 s, which looks like "
-    "motion that comes late or too fast. That is a guess; measure again on a machine at rest before trusting an arm."
+    "Not every unsafe sample is 0 in this measurement, and its cause was not found. The machine had ten times as "
+    "many processes ready to run as cores: the stand-in's physics falls behind when it is not run for 0.2 s, which looks "
+    "like motion that comes late or too fast. That is a guess: measure again on a machine at rest before you trust it."
 )
 
 NOT_MEASURED = (
