@@ -47,7 +47,7 @@ HOW = """\
 
 OBJECTED = (
     "Not every unsafe sample is 0 in this measurement, and its cause was not found. The machine had ten times as "
-    "many processes ready to run as cores: the stand-in's physics falls behind when it is not run for 0.2 s. That looks "
+    "many processes ready to run as cores: the stand-in's physics falls behind when it waits for 0.2 s. That looks "
     "like motion that comes late or too fast. That is a guess: measure again on a machine at rest before you trust it."
 )
 
