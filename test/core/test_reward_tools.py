@@ -19,11 +19,12 @@ from meld_core.detectors.label_sources import labels_of_film, labels_of_folder, 
 from meld_core.detectors.labels import LabelError, Labels, join, load_labels, make_labels, save_labels, split_by_group
 from meld_core.detectors.led_tool import LedError, brightest_and_darkest, choose_led, preview, write_choice
 from meld_core.detectors.net import ClassifierError, RewardNet, load_classifier, save_classifier
+from meld_core.detectors.picture import PictureDetector
 from meld_core.detectors.plot import plot_reliability
 from meld_core.detectors.pose import PoseDetector
 from meld_core.detectors.report import reliability, report, table
 from meld_core.detectors.training import best_temperature, choose_threshold, train_classifier
-from meld_core.rewards import LedDetector, PictureDetector, make_detector
+from meld_core.rewards import LedDetector, make_detector
 from meld_core.tasks import make_tasks
 from meld_core.types import Frame, Reward, RobotState
 

@@ -9,7 +9,7 @@ import numpy as np
 from meld_core.config import ConfigError, RewardConfig
 from meld_core.detectors.drift import DriftWatch
 from meld_core.detectors.net import load_classifier
-from meld_core.rewards import PictureDetector
+from meld_core.detectors.picture import PictureDetector
 
 
 class ClassifierDetector(PictureDetector):

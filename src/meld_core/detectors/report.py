@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from meld_core.detectors.labels import LabelError, Labels
+from meld_core.detectors.picture import PictureDetector
 from meld_core.detectors.training import choose_threshold
 from meld_core.evaluation.intervals import wilson
-from meld_core.rewards import PictureDetector
 
 _BINS = 10
 

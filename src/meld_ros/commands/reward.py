@@ -12,7 +12,7 @@ from meld_core.storage.files import write_atomic
 
 if TYPE_CHECKING:
     from meld_core.detectors.labels import Labels
-    from meld_core.rewards import PictureDetector
+    from meld_core.detectors.picture import PictureDetector
     from meld_ros.commands.reward_arguments import Camera, Collect, Led, Reference, Report, Reward, TrainClassifier
 
 _PROGRESS_EVERY = 100
@@ -147,7 +147,8 @@ def _report(command: Report) -> int:
 def _detector(command: Report) -> PictureDetector:
     import dataclasses
 
-    from meld_core.rewards import PictureDetector, make_detector
+    from meld_core.detectors.picture import PictureDetector
+    from meld_core.rewards import make_detector
 
     config = load_config([Path(command.config)] if command.config else []).reward
     if command.weights:
