@@ -53,7 +53,7 @@ class Listener:
 
 
 class StandInTrainer:
-    """Acknowledges every trial, trains on none."""
+    """Acknowledges every trial, and says again and again where it stands, as a trainer does; trains on none."""
 
     def __init__(self, ros: Ros, trials: int) -> None:
         self.trials: dict[str, Trial] = {}
@@ -61,7 +61,7 @@ class StandInTrainer:
         node = ros.probe()
         self._ack = msgs.publisher(node, msgs.TRIALS_ACK)
         msgs.subscription(node, msgs.TRIALS, self._on_trial)
-        self._say("")
+        node.create_timer(0.5, lambda: self._say(""))
 
     def _on_trial(self, msg: Any) -> None:
         data = self._assembler.add(msgs.bytes_from_msg(msg))
