@@ -32,7 +32,7 @@ STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
 SCRIPTS = {"ros2_control": "trajectory_controller", "widowx": "fake_xs_sdk"}
 ARM = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
 _AGAIN = 2.0
-_URGENT = -15
+URGENT = -15
 READY = [0.0, -0.45, 0.45, 0.0, 1.5708, 0.0]
 """Tool above the box [rad]: resets need not come all the way from the sleep pose."""
 
@@ -40,7 +40,7 @@ READY = [0.0, -0.45, 0.45, 0.0, 1.5708, 0.0]
 def urgent(process: Process) -> None:
     """Run what is judged before others, where that is permitted: a busy machine is not the stack."""
     with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, process.pid, _URGENT)  # threads to come inherit it
+        os.setpriority(os.PRIO_PROCESS, process.pid, URGENT)  # threads to come inherit it
 
 
 def waits(process: Process) -> dict[str, float]:

@@ -26,8 +26,7 @@ from meld_ros import conversions as msgs
 from meld_ros.graph import ROBOT
 from meld_ros.marker_server import NAMESPACE
 from meld_ros.share import resolve_config
-from test.faults.driver_bench import STAND_INS, DriverBench, Moment, starved
-from test.faults.stage import URGENT
+from test.faults.driver_bench import STAND_INS, URGENT, DriverBench, Moment, starved
 from test.faults.test_driver_faults import PATIENT
 from test.ros.conftest import ROOT, Process, Ros
 from test.ros.stand_ins import parameters
