@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,12 @@ from meld_ros.node_main import Background
 
 _CONFIRM = ("\n", "\r", " ")
 _LOOK = 0.1
+_PATIENCE = 10.0
+"""For the answer of robot_node [s]."""
+
+
+class AttendError(RuntimeError):
+    """A confirmation that did not arrive; the text is one clear sentence."""
 
 
 class AttendNode(Node):
@@ -34,6 +39,8 @@ class AttendNode(Node):
         self._next_task: Any = self.create_client(ros.SERVICE, ros.NEXT_TASK)
         self.confirmed = 0
         """Changes that were told to the run, and that it took."""
+        self.answered = threading.Event()
+        """The run took the newest confirmation, or refused it."""
         ros.subscription(self, ros.GATE_STATE, self._on_gate)
 
     def _on_gate(self, msg: String) -> None:
@@ -60,6 +67,7 @@ class AttendNode(Node):
         if not self.asks:
             self._say("nothing is waited for")
             return
+        self.answered.clear()
         answer = self._next_task.call_async(ros.SERVICE.Request())
         answer.add_done_callback(self._on_answer)
 
@@ -67,10 +75,15 @@ class AttendNode(Node):
         result = answer.result()
         self.confirmed += int(result.success)
         self._say("told" if result.success else f"refused: {result.message}")
+        self.answered.set()
 
 
 def attend(namespace: str, *, once: bool) -> None:
-    """Stand by until q is pressed; or confirm the first change at once and end."""
+    """Stand by until q is pressed; or confirm the first change at once and end.
+
+    Raises:
+        AttendError: with `once`, where the run refuses, or nobody answers.
+    """
     rclpy.init()
     node = AttendNode(lambda text: print(text, file=sys.stderr, flush=True), namespace=namespace)
     background = Background(node, "attend")
@@ -80,8 +93,12 @@ def attend(namespace: str, *, once: bool) -> None:
             while not node.wait(_LOOK):
                 pass
             node.confirm()
-            while not node.confirmed:
-                time.sleep(_LOOK)
+            if not node.answered.wait(_PATIENCE):
+                raise AttendError(
+                    f"robot_node did not answer within {_PATIENCE:g} s; does the run still go on? meld doctor"
+                )
+            if not node.confirmed:
+                raise AttendError("the run refused the confirmation; the reason stands above")
         else:
             for key in pressed_keys():
                 if key in _CONFIRM:
