@@ -145,3 +145,21 @@ def test_the_keypoint_encoder_sees_the_same_in_one_picture_as_in_many():
     images = torch.randint(0, 256, (3, 32, 16, 3), dtype=torch.uint8)
     with torch.inference_mode():
         torch.testing.assert_close(torch.cat([encoder(image[None]) for image in images]), encoder(images))
+
+
+def test_bf16_rounds_hidden_layers_and_never_the_value_itself() -> None:
+    """0.123456 has no bf16 neighbour nearer than 2e-4: a last layer that was rounded would show."""
+    torch.manual_seed(0)
+    critics = Critics(belief=6, actions=2, hidden=32, members=2)
+    belief, action = torch.randn(64, 6), torch.rand(64, 2)
+    exact = critics(belief, action)
+    critics.bf16 = True
+    rounded = critics(belief, action)
+    assert rounded.dtype == torch.float32
+    assert 0.0 < (rounded - exact).abs().max() < 0.02 * exact.abs().max()
+    last = critics.layers[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.fill_(0.123456)
+    torch.testing.assert_close(critics(belief, action), torch.full((2, 64), 0.123456), rtol=0.0, atol=1e-7)
+    assert not Actor(belief=6, hidden=8, actions=2).bf16, "an actor acts exactly"
