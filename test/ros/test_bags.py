@@ -8,10 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -224,6 +222,24 @@ def test_latched_messages_and_late_topics_are_recorded_as_they_were_sent(ros: Ro
         assert "/rosout" not in bag.topics
 
 
+def test_what_is_expected_is_heard_from_the_first_message_on(ros: Ros, tmp_path: Path) -> None:
+    """Its publisher says it once, as soon as somebody listens, and is gone before it was looked for."""
+    writer = BagWriter(tmp_path / "bag", 10**9)
+    recorder = ros.node(Recorder, writer)
+    recorder.expect([ros_names.TASK, ros_names.ACTION])
+    probe: Node = ros.probe()
+    publisher = probe.create_publisher(String, ros_names.TASK.name, ros_names.LATCHED_QOS)
+    ros.until(publisher.get_subscription_count, "the match")
+    publisher.publish(String(data="once"))
+    ros.until(lambda: recorder.recorded["/task"], "the message")
+    lossy = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+    weaker = probe.create_publisher(ros_names.ACTION.type, ros_names.ACTION.name, lossy)
+    ros.until(lambda: recorder.discover() or weaker.get_subscription_count(), "a subscription that asks for less")
+    recorder.close()
+    writer.close()
+    assert read(tmp_path / "bag") == [("/task", read(tmp_path / "bag")[0][1], text("once"))]
+
+
 def test_names_and_namespaces(tmp_path: Path) -> None:
     assert split_topic("/left/trials/ack", ["trials", "trials/ack", "ack"]) == ("/left", "trials/ack")
     assert split_topic("/task", ["task"]) == ("", "task")
@@ -336,13 +352,6 @@ def meld(domain: None, tmp_path: Path) -> Iterator[Commands]:
     commands.close()
 
 
-def wait_for(condition: Callable[[], Any], what: str) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, f"still waiting for {what}"
-        time.sleep(0.05)
-
-
 @pytest.mark.usefixtures("single_thread")
 def test_a_recorded_graph_becomes_the_bytes_that_it_stored(
     meld: Commands, ros: Ros, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -353,7 +362,15 @@ def test_a_recorded_graph_becomes_the_bytes_that_it_stored(
     listening = ros.probe()
     ros.until(lambda: "meld_recorder" in listening.get_node_names(), "the recorder")
     patient = ("gate.policy_lease=5.0", "gate.step_timeout=10")  # a busy machine must not break off a trial
-    settings = ("--set", "eval.trials=1", "eval.video_trials=0", "eval.baselines=false", "eval.processes=1", *patient)
+    settings = (
+        "--set",
+        "train.trials=16",
+        "eval.trials=1",
+        "eval.video_trials=0",
+        "eval.baselines=false",
+        "eval.processes=1",
+        *patient,
+    )
     code, output = meld.run("train", "--config", "smoke", "--run", "x", *settings)
     assert code == 0, output
     recorder.send_signal(signal.SIGINT)
@@ -361,14 +378,14 @@ def test_a_recorded_graph_becomes_the_bytes_that_it_stored(
     assert recorder.returncode == 0, output
     assert " 0 dropped: bag" in output
     stored = {path.name: path.read_bytes() for path in (tmp_path / "runs/x/replay").glob("*.safetensors")}
-    assert len(stored) == 4
+    assert len(stored) == 16
     assert main(["data", "import", "bag", "--out", "sent"]) == 0
-    pattern = r"4 were recorded as sent, (\d) rebuilt .* \((\d) equal to the sent ones\)"
-    told = re.search(pattern, capsys.readouterr().out)
-    assert told is not None
-    rebuilt, equal = map(int, told.groups())
-    assert 3 <= rebuilt == equal  # the first steps may come before the recorder has found the topics
-    assert imported(tmp_path / "sent") == stored
+    said = capsys.readouterr().out
+    told = re.search(r"(\d+) were recorded as sent, (\d+) rebuilt .* \((\d+) equal to the sent ones\)", said)
+    assert told is not None, said
+    sent, rebuilt, equal = map(int, told.groups())
+    assert 4 <= rebuilt == equal <= sent, said  # the first are over before recorder and graph have found each other
+    assert imported(tmp_path / "sent") == dict(sorted(stored.items())[-sent:])
     main(["data", "import", "bag", "--out", "steps", "--from-steps"])
     again = imported(tmp_path / "steps")
     assert len(again) == rebuilt
@@ -377,7 +394,7 @@ def test_a_recorded_graph_becomes_the_bytes_that_it_stored(
     assert main(["data", "replay", "bag", "--json", "same.json"]) == 0
     figures = json.loads((tmp_path / "same.json").read_text())
     assert (figures["trials"], figures["max_deviation"], figures["equal"]) == (rebuilt, 0.0, True)
-    assert [one["source"] for one in figures["each"]][-2:] == ["policy", "policy"]
+    assert [one["source"] for one in figures["each"]][-2:] == ["policy", "policy"], figures["each"]
     assert main(["data", "replay", "bag", "--weights", "runs/x/weights/final.safetensors"]) == 1
     assert "not equal: " in capsys.readouterr().out
 
@@ -398,13 +415,11 @@ def test_a_killed_recording_says_how_to_save_it(meld: Commands, ros: Ros, tmp_pa
         unfinished = list((tmp_path / "bag/.recording").glob("*/*.mcap"))
         return (tmp_path / "bag/bag_1.mcap").is_file() and any(path.stat().st_size > 10**6 for path in unfinished)
 
-    for _ in range(100):
-        for message in said[:10]:
-            publisher.publish(String(data=message))
-        time.sleep(0.1)
-        if has_chunks():
-            break
-    assert has_chunks()
+    def has_chunks_while_talking() -> bool:
+        publisher.publish(String(data=said[0]))
+        return has_chunks()
+
+    ros.until(has_chunks_while_talking, "a finished file and chunks of the next")
     recorder.send_signal(signal.SIGKILL)
     recorder.wait()
     code, output = meld.run("data", "import", "bag", "--out", "o")
@@ -420,13 +435,13 @@ def test_a_killed_recording_says_how_to_save_it(meld: Commands, ros: Ros, tmp_pa
 
 
 def test_a_recording_by_the_name_of_a_run_finds_its_domain_and_holds_its_settings(
-    meld: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    meld: Commands, ros: Ros, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ROS_DOMAIN_ID")
     graph = meld.start("launch", "robot", "config:=smoke", "run:=y")
-    wait_for(lambda: [p for p in node_processes() if p.node == "robot" and p.run == str(tmp_path / "runs/y")], "robot")
+    ros.until(lambda: [p for p in node_processes() if p.node == "robot" and p.run == str(tmp_path / "runs/y")], "robot")
     recorder = meld.start("data", "record", "--run", "y", "--topics", "gate_state")
-    wait_for(lambda: list((tmp_path / "runs/y/bags").glob("*/.recording/*/*.mcap")), "a message")
+    ros.until(lambda: list((tmp_path / "runs/y/bags").glob("*/.recording/*/*.mcap")), "a message")
     for process in (recorder, graph):
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=DEADLINE)

@@ -19,10 +19,13 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from meld_ros.bags import library
+from meld_ros.bags.hear import HEARD
 from meld_ros.bags.writer import BagWriter
+from meld_ros.conversions import Topic
 
 _DEPTH = 1000
 """Messages of a topic that may wait while the disk is busy."""
@@ -63,7 +66,7 @@ class InOrder:
 
 
 class Recorder(Node):
-    """Subscribes to what there is and to what appears later.
+    """Subscribes to what there is and to what appears later; to what a graph of ours will say, before it begins.
 
     Args:
         writer: Of the bag.
@@ -74,7 +77,9 @@ class Recorder(Node):
         super().__init__("meld_recorder", **kwargs)
         self._bag, self._wanted = writer, set(topics)
         self._ordered = InOrder(writer.write)
-        self._known: set[str] = set()
+        self._subscriptions_of: dict[str, Subscription[Any]] = {}
+        self._expected: dict[str, Topic] = {}
+        self._described: set[str] = set()
         self._last: dict[tuple[str, bytes], int] = {}
         self.recorded: Counter[str] = Counter()
         """Messages per topic."""
@@ -83,32 +88,62 @@ class Recorder(Node):
         self.refused: list[str] = []
         """Topics that cannot be recorded, one sentence each."""
 
+    def expect(self, topics: Iterable[Topic]) -> None:
+        """Subscribe to topics whose publishers are still to come, so that not even their first message is missed."""
+        for topic in topics:
+            name = topic.name if topic.name.startswith("/") else f"/{topic.name}"
+            if self._wants(name):
+                self._expected[name] = topic
+                self._subscribe(name, topic.type, adapted([topic.qos]))
+
     def discover(self) -> None:
         """Subscribe to topics that have appeared; call it a few times a second."""
         for name, kinds in self.get_topic_names_and_types(no_demangle=False):
-            if name in self._known or (name not in self._wanted if self._wanted else name in _NOT_ALL):
+            if not self._wants(name) or name in self._described:
                 continue
             offers = self.get_publishers_info_by_topic(name)
             if offers:
-                self._known.add(name)
-                self._subscribe(name, kinds, offers)
+                self._take_on(name, kinds, offers)
 
-    def _subscribe(self, name: str, kinds: Sequence[str], offers: Sequence[TopicEndpointInfo]) -> None:
+    def _wants(self, name: str) -> bool:
+        return name in self._wanted if self._wanted else name not in _NOT_ALL
+
+    def _take_on(self, name: str, kinds: Sequence[str], offers: Sequence[TopicEndpointInfo]) -> None:
+        """Describe a topic in the bag; subscribe to it, anew where its publishers offer less than was expected."""
+        self._described.add(name)
         kind = message_type(kinds[0])
         if len(kinds) > 1 or kind is None or not self._bag.knows(kinds[0]):
             reason = "several types" if len(kinds) > 1 else f"type {kinds[0]}, whose definition is not known here"
             self.refused.append(f"{name} is not recorded: it has {reason}")
             return
-        self._bag.add_topic(name, kinds[0], [described(offer.qos_profile) for offer in offers])
-        qos = adapted(offer.qos_profile for offer in offers)
-        self.create_subscription(kind, name, self._on_message(name), qos, raw=True)
+        profiles = [offer.qos_profile for offer in offers]
+        self._bag.add_topic(name, kinds[0], [described(profile) for profile in profiles])
+        known, qos = self._subscriptions_of.get(name), adapted(profiles)
+        if known is not None and not satisfied(known.qos_profile, qos):
+            self.destroy_subscription(self._subscriptions_of.pop(name))
+        if name not in self._subscriptions_of:
+            self._subscribe(name, kind, qos)
+
+    def _subscribe(self, name: str, kind: type, qos: QoSProfile) -> None:
+        self._subscriptions_of[name] = self.create_subscription(kind, name, self._on_message(name), qos, raw=True)
 
     def _on_message(self, topic: str) -> Callable[[Any, Any], None]:
         def take(data: bytes, info: dict[str, Any]) -> None:
+            if topic not in self._described:
+                self._describe(topic)
             self._count(topic, info)
             self._ordered.add(topic, int(info.get("received_timestamp") or time.time_ns()), bytes(data))
 
         return take
+
+    def _describe(self, name: str) -> None:
+        """A first message came before its publisher was seen; that may even have gone again."""
+        self.discover()
+        if name not in self._described:
+            expected = self._expected[name]
+            kind = "/".join([*expected.type.__module__.split(".")[:2], expected.type.__name__])
+            self._bag.add_topic(name, kind, [described(expected.qos)])
+            self._described.add(name)
 
     def _count(self, topic: str, info: dict[str, Any]) -> None:
         """Gaps in a publisher's numbers are messages that were lost; distributions before Jazzy do not tell numbers."""
@@ -135,6 +170,7 @@ def listening(writer: BagWriter, topics: Sequence[str]) -> Iterator[tuple[Record
     """A recorder, and what lets it take messages for some time [s]. Everything is written when this ends."""
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     recorder = Recorder(writer, [name if name.startswith("/") else f"/{name}" for name in topics])
+    recorder.expect(HEARD)
     executor = SingleThreadedExecutor()
     executor.add_node(recorder)
 
@@ -179,6 +215,13 @@ def adapted(offers: Iterable[QoSProfile]) -> QoSProfile:
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
+
+
+def satisfied(asked: QoSProfile, offered: QoSProfile) -> bool:
+    """Whether publishers that offer this reach a subscription that asks for that."""
+    reliable = offered.reliability == ReliabilityPolicy.RELIABLE or asked.reliability != ReliabilityPolicy.RELIABLE
+    latched = DurabilityPolicy.TRANSIENT_LOCAL
+    return reliable and (offered.durability == latched or asked.durability != latched)
 
 
 def described(qos: QoSProfile) -> Any:
