@@ -42,7 +42,7 @@ def test_updates() -> None:
     schedule = Schedule(config_with("learner.pretrain_model_updates=9", "learner.model_updates=5"))
     updates = {n: schedule.updates_after(n) for n in range(9)}
     assert updates[3] == Round(9, 1000)
-    assert updates[7] == Round(5, 800)
+    assert updates[7] == Round(5, 400)
     assert [n for n, u in updates.items() if u is None] == [0, 1, 2, 4, 5, 6, 8]
 
 
