@@ -23,7 +23,6 @@ from meld_ros.node_main import Background
 from meld_ros.qos import SENSOR_QOS
 
 _CONFIRM = ("\n", "\r", " ", "t")
-_LOOK = 0.1
 _ASK_AGAIN = 2.0
 """The arm is asked for this often while it is not given to the person [s]."""
 
@@ -42,6 +41,8 @@ class TeachNode(Node):
         self._pose = StillPose()
         self._take_arm: Any = self.create_client(ros.SERVICE, ros.START_RESET)
         self._asked = 0.0
+        self.finished = threading.Event()
+        """Every port is taught."""
         ros.subscription(self, ros.TOOL_POSE, self._on_pose, SENSOR_QOS)
         ros.subscription(self, ros.GATE_STATE, self._on_gate)
         self.create_service(ros.SERVICE, "teach", self._on_teach)
@@ -76,6 +77,8 @@ class TeachNode(Node):
         self._say(said)
         if self._teaching.prompt != before:
             self._say(self._teaching.prompt)
+        if self._teaching.finished:
+            self.finished.set()
         return done, said
 
 
@@ -89,8 +92,8 @@ def teach_live(teaching: Teaching, namespace: str) -> None:
         for key in pressed_keys(lambda: teaching.finished):
             if key in _CONFIRM:
                 node.teach()
-        while not sys.stdin.isatty() and not teaching.finished:  # without a terminal, by the service alone
-            time.sleep(_LOOK)
+        if not sys.stdin.isatty() and not teaching.finished:  # by the service alone
+            node.finished.wait()
         if not teaching.finished:
             raise TeachError(f"ended before the last port: {teaching.prompt}")
     finally:

@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import os
 import random
+import select
 import signal
 import sys
 import tempfile
@@ -178,14 +179,8 @@ class Child:
 
     def wait_until(self, moment: float) -> int | None:
         """Exit code, negative for a signal; None where it is still alive at that moment (monotonic seconds)."""
-        while self._code is None:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
-            if pid:
-                self._code = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() >= moment:
-                return None
-            else:
-                time.sleep(_LOOK)
+        if self._code is None and has_ended(self._pid, moment - time.monotonic()):
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         return self._code
 
     def kill(self, victim: str) -> bool:
@@ -213,8 +208,20 @@ class Child:
     def wait_for_silence(self) -> None:
         """Until no node of the run is left."""
         end = time.monotonic() + _PATIENCE
-        while node_pids(self._folder) and time.monotonic() < end:
-            time.sleep(_LOOK)
+        for pid in node_pids(self._folder).values():
+            has_ended(pid, end - time.monotonic())
+
+
+def has_ended(pid: int, patience: float) -> bool:
+    """Whether a process, of whoever, ends within some time [s]."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], max(0.0, patience))[0])
+    finally:
+        os.close(process)
 
 
 def _live(kind: str, config: Config, folder: RunFolder) -> int:

@@ -6,6 +6,7 @@ afterwards, by opening the replay in a process of its own, and subtracted from t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -95,7 +96,7 @@ def _watch(
         trials = sum(1 for _ in os.scandir(folder.replay))
         yield Sample((now - began) / 3600, trials, {name: use for name, use in uses.items() if use})
         tell(f"{(now - began) / 60:.1f} of {seconds / 60:.0f} min, {trials} trials")
-        time.sleep(max(0.0, _PERIOD - (time.monotonic() - now)))
+        _rest(graph, _PERIOD - (time.monotonic() - now))
         now = time.monotonic()
 
 
@@ -104,8 +105,14 @@ def _nodes_once_they_act(graph: subprocess.Popen[bytes], folder: RunFolder) -> d
     while not list(folder.weights.glob("*")):
         if graph.poll() is not None or time.monotonic() > end:
             raise BenchError(f"the graph did not come to train: {_last_words(folder)}")
-        time.sleep(_PERIOD)
+        _rest(graph, _PERIOD)
     return {**node_pids(folder), "supervisor": graph.pid}
+
+
+def _rest(graph: subprocess.Popen[bytes], seconds: float) -> None:
+    """Until the next look, or the graph's end."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        graph.wait(max(0.0, seconds))
 
 
 def _last_words(folder: RunFolder) -> str:
