@@ -22,7 +22,7 @@ from meld_core.reporting.report import Shown, write_report
 from meld_core.reporting.video import write_video
 from meld_core.schedule import held_out_plans
 from meld_core.storage.run_folder import RunFolder
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 from meld_core.types import Trial
 from meld_core.weights import Weights, latest_weights
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 
 from meld_core.config import Config
-from meld_core.tasks import Task, make_tasks
+from meld_core.task_families import make_tasks
+from meld_core.tasks import Task
 from meld_core.types import Source
 
 _SEEDS_PER_RUN = 1_000_000

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -201,19 +201,3 @@ def in_port(tool_position: np.ndarray, task: Task, port: int, config: TaskConfig
 def seated(tool_position: np.ndarray, task: Task, port: int, config: TaskConfig) -> np.ndarray:
     """Whether the plug is seated in a port; (..., 3) → (...) bool."""
     return in_port(tool_position, task, port, config, config.depth)
-
-
-def _taught(config: TaskConfig) -> TaskFamily:
-    from meld_core.taught_tasks import TaughtTasks
-
-    return TaughtTasks(config)
-
-
-TASKS: dict[str, Callable[[TaskConfig], TaskFamily]] = {"insertion": InsertionTasks, "ethernet": _taught}
-
-
-def make_tasks(config: TaskConfig) -> TaskFamily:
-    """The task family of a config. Raises ConfigError on an unknown name."""
-    if config.name not in TASKS:
-        raise ConfigError(f"unknown task '{config.name}'{did_you_mean(config.name, TASKS)} [setting: task.name]")
-    return TASKS[config.name](config)

@@ -16,7 +16,7 @@ from meld_core.config import Config, ConfigError, DriverConfig, RobotConfig
 from meld_core.kinematics import ArmKinematics
 from meld_core.sim.arm import JOINT_NAMES, NOMINAL_JOINTS
 from meld_core.sim.robot import SimRobot
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 
 REST = np.array(DriverConfig().rest_joints)
 STEP = 0.01

@@ -31,7 +31,7 @@ from meld_core.reporting.belief_strip import draw_strip, heat, strip_height
 from meld_core.reporting.belief_study import BeliefStudy
 from meld_core.reporting.video import film
 from meld_core.storage import checkpoint
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 from meld_core.types import Trial
 from meld_core.weights import Weights
 

@@ -25,7 +25,7 @@ from meld_core.detectors.pose import PoseDetector
 from meld_core.detectors.report import reliability, report, table
 from meld_core.detectors.training import best_temperature, choose_threshold, train_classifier
 from meld_core.rewards import LedDetector, make_detector
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 from meld_core.types import Frame, Reward, RobotState
 
 DARK_LED, LIT_LED, RED = (30, 50, 30), (40, 250, 80), (250, 40, 30)

@@ -12,7 +12,7 @@ from meld_core.config import Config, ConfigError, RewardConfig
 from meld_core.rewards import LedDetector, make_detector
 from meld_core.scripted_search import ScriptedSearch
 from meld_core.sim.robot import SimRobot
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 from meld_core.types import Frame, Reward
 
 GREEN = (20, 255, 60)

@@ -23,7 +23,7 @@ from meld_core.baselines.recurrent_ppo import (
 from meld_core.config import Config
 from meld_core.schedule import TrialPlan
 from meld_core.sim.trial_environment import InsertionTrialEnvironment
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 from meld_core.types import Source
 
 from .learning import tiny_config

@@ -10,7 +10,8 @@ import pytest
 from meld_core.config import Config, load_config
 from meld_core.schedule import Round, Schedule, held_out_plans
 from meld_core.scripted_search import ScriptedSearch
-from meld_core.tasks import Task, make_tasks, seated
+from meld_core.task_families import make_tasks
+from meld_core.tasks import Task, seated
 from meld_core.types import Source
 
 

@@ -13,7 +13,8 @@ from scored_trials import told_trial
 from meld_core.baselines.raw_trials import RivalError, keep, read_trials, rescore
 from meld_core.baselines.scripted import Oracle, PerfectVisionSearch, evaluate_scripted
 from meld_core.config import Config, load_config
-from meld_core.tasks import Task, make_tasks, seated
+from meld_core.task_families import make_tasks
+from meld_core.tasks import Task, seated
 from meld_core.trial import TrialClock
 from meld_core.types import Observation, Reward, RobotState
 

@@ -14,7 +14,7 @@ from meld_core.config import Config, ConfigError, load_config
 from meld_core.scripted_search import ScriptedSearch
 from meld_core.sim import ENVIRONMENT_ID
 from meld_core.sim.environment import InsertionEnvironment
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 
 
 @pytest.fixture

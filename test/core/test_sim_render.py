@@ -13,7 +13,7 @@ import pytest
 from meld_core.config import Config
 from meld_core.sim import render
 from meld_core.sim.robot import SimRobot
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 
 PICTURES_WITHOUT_GL = """
 import sys
@@ -22,7 +22,7 @@ from meld_core.config import Config
 from meld_core.rewards import make_detector
 from meld_core.sim.render import find_backend
 from meld_core.sim.robot import SimRobot
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 
 config = Config()
 robot = SimRobot(config)

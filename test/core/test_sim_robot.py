@@ -12,7 +12,8 @@ import pytest
 from meld_core.config import Config, ConfigError, load_config
 from meld_core.scripted_search import ScriptedSearch
 from meld_core.sim.robot import SimRobot
-from meld_core.tasks import Task, make_tasks
+from meld_core.task_families import make_tasks
+from meld_core.tasks import Task
 from meld_core.types import Frame
 
 CONFIG = Config()

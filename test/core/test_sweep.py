@@ -20,7 +20,8 @@ from meld_core.reporting.sweep_plot import plot_sweep
 from meld_core.schedule import TrialPlan
 from meld_core.sim.robot import SimRobot
 from meld_core.sim.scene import check_bench
-from meld_core.tasks import InsertionTasks, make_tasks
+from meld_core.task_families import make_tasks
+from meld_core.tasks import InsertionTasks
 from meld_core.types import Trial
 from meld_core.weights import Weights
 

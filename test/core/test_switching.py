@@ -25,7 +25,8 @@ from meld_core.robot import MotionGate
 from meld_core.rollout import Bench, MemorySink, run_trial
 from meld_core.schedule import Schedule
 from meld_core.sim.robot import SimRobot
-from meld_core.tasks import InsertionTasks, Task, draw_later_live, make_tasks
+from meld_core.task_families import make_tasks
+from meld_core.tasks import InsertionTasks, Task, draw_later_live
 from meld_core.trial import RowFlags
 from meld_core.types import Frame, Observation, Reward, RobotState, Source, Trial
 from meld_core.weights import Weights

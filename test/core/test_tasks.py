@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from meld_core.config import ConfigError, TaskConfig
-from meld_core.tasks import SPLITS, InsertionTasks, Task, in_port, in_port_frame, make_tasks, seated
+from meld_core.task_families import make_tasks
+from meld_core.tasks import SPLITS, InsertionTasks, Task, in_port, in_port_frame, seated
 
 CONFIG = TaskConfig()
 

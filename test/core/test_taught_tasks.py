@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from meld_core.config import Config, ConfigError, TaskConfig
-from meld_core.tasks import SPLITS, make_tasks
+from meld_core.task_families import make_tasks
+from meld_core.tasks import SPLITS
 from meld_core.taught_tasks import Placement, TaughtTasks, check_reach, read_taught, write_taught
 from meld_core.teaching import StillPose, TeachError, Teaching
 

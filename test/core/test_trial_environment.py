@@ -16,7 +16,7 @@ from meld_core.config import Config, ConfigError, load_config
 from meld_core.scripted_search import ScriptedSearch
 from meld_core.sim import TRIAL_ENVIRONMENT_ID
 from meld_core.sim.trial_environment import InsertionTrialEnvironment, TrialObserver
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 from meld_core.trial import TrialClock
 from meld_core.types import Observation, Reward, RobotState
 

@@ -19,7 +19,7 @@ from std_srvs.srv import Trigger
 from meld_core.announce import GateReport
 from meld_core.config import ConfigError
 from meld_core.storage.run_folder import RunFolder
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 from meld_core.taught_tasks import read_taught
 from meld_ros import conversions as msgs
 from meld_ros.graph import ROBOT

@@ -18,7 +18,7 @@ from meld_core.arm.joint_states import StaleStateError
 from meld_core.config import Config
 from meld_core.host import BenchRobot
 from meld_core.sim.arm import JOINT_NAMES
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 from meld_ros.robots import make_robot
 from meld_ros.share import resolve_config
 from test.faults.driver_bench import READY, SCRIPTS, STAND_INS, Faults

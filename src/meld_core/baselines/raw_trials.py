@@ -25,7 +25,8 @@ from meld_core.storage.files import make_folder, sync_folder, write_atomic
 from meld_core.storage.memory_sink import MemorySink
 from meld_core.storage.spool import SUFFIX
 from meld_core.storage.trial_file import TrialError, decode_trial, encode_trial
-from meld_core.tasks import Task, make_tasks
+from meld_core.task_families import make_tasks
+from meld_core.tasks import Task
 from meld_core.types import Trial
 
 _BOOT = "0" * 32

@@ -21,7 +21,7 @@ from meld_core.schedule import held_out_plans
 from meld_core.sim.arm import POINTING_DOWN
 from meld_core.sim.environment import InsertionEnvironment
 from meld_core.sim.robot import SimRobot
-from meld_core.tasks import make_tasks
+from meld_core.task_families import make_tasks
 
 _ROUNDS = 3
 

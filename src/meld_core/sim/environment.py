@@ -16,7 +16,8 @@ from meld_core.config import Config, ConfigError, did_you_mean
 from meld_core.rewards import make_detector
 from meld_core.robot import MotionGate
 from meld_core.sim.robot import SimRobot
-from meld_core.tasks import Task, make_tasks
+from meld_core.task_families import make_tasks
+from meld_core.tasks import Task
 from meld_core.types import Reward, RobotState
 
 _OPTIONS = ("keep_task", "split", "task_seed")

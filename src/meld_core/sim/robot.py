@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from meld_core.arm.joint_path import clamped_step
 from meld_core.config import Config, ConfigError
 from meld_core.kinematics import ArmKinematics, KinematicsError
 from meld_core.sim.arm import NOMINAL_JOINTS, POINTING_DOWN, arm_limits
@@ -149,12 +150,8 @@ class SimRobot:
         command = np.asarray(action, dtype=np.float32)
         if command.shape != (3,) or not np.isfinite(command).all():
             raise ValueError(f"an action is 3 finite numbers, got {command.tolist()}")
-        command = np.clip(command, np.float32(-1), np.float32(1))
         tip, step = data.site_xpos[self._tool], self._config.robot.step_size
-        wanted = tip + command.astype(np.float64) * step
-        target = np.clip(wanted, self.limits.workspace_lower, self.limits.workspace_upper)
-        back = np.clip((target - tip) / step, -1, 1)  # the way back from outside the workspace is a step, too
-        command = np.where(target == wanted, command, back).astype(np.float32)
+        command, _ = clamped_step(command, tip, self.limits)
         self._aim(tip + self._after_delay(command).astype(np.float64) * step)
         return command
 

@@ -15,7 +15,8 @@ import numpy as np
 from meld_core.batch import normalised_tool
 from meld_core.config import Config, ConfigError, did_you_mean
 from meld_core.rollout import Bench
-from meld_core.tasks import Task, make_tasks
+from meld_core.task_families import make_tasks
+from meld_core.tasks import Task
 from meld_core.trial import RowFlags, TrialClock
 from meld_core.types import Observation
 
