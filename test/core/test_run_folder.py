@@ -56,6 +56,21 @@ def test_resume_needs_the_same_settings(tmp_path):
     assert run.read_config() == Config()
 
 
+def test_resume_needs_the_ports_with_which_the_run_began(tmp_path):
+    ports = tmp_path / "ports.yaml"
+    ports.write_text("as taught")
+    config = load_config([], ["task.name=ethernet", f"task.taught={ports}"])
+    run = RunFolder(tmp_path / "demo").create(config)
+    ports.write_text("taught again")
+    with pytest.raises(RunError, match=rf"other ports than {ports} holds now; put its own \({run.taught}\) back there"):
+        run.create(config, resume=True)
+    ports.write_bytes(run.taught.read_bytes())
+    assert run.create(config, resume=True) == run
+    ports.unlink()
+    with pytest.raises(RunError, match=rf"cannot read {ports}: No such file or directory \[setting: task.taught\]"):
+        run.create(config, resume=True)
+
+
 def test_resume_of_nothing_begins(tmp_path):
     assert RunFolder(tmp_path / "demo").create(Config(), resume=True).read_config() == Config()
 

@@ -52,6 +52,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def taught(self) -> Path:
+        """The ports as they were taught when the run began (`task.taught`)."""
+        return self.path / "taught.yaml"
+
+    @property
     def replay(self) -> Path:
         """Trials that the learner has."""
         return self.path / "replay"
@@ -100,7 +105,7 @@ class RunFolder:
         """Make the folder and store the config, or with `resume` go on from it.
 
         Raises:
-            RunError: where a run of this name exists and `resume` is off, or its config differs.
+            RunError: where a run of this name exists and `resume` is off, or its config or its taught ports differ.
             StorageError: where the disk refuses.
         """
         if self.config_file.is_file():
@@ -108,6 +113,8 @@ class RunFolder:
         for folder in (self.path, self.replay, self.spool, self.weights, self.checkpoints, self.videos):
             make_folder(folder)
         if not self.config_file.is_file():  # written last: a folder with a config is a whole one
+            if config.task.taught:
+                write_atomic(self.taught, _taught_bytes(config))
             write_atomic(self.config_file, dump_config(config).encode())
         return self
 
@@ -121,6 +128,11 @@ class RunFolder:
             raise RunError(
                 f"run {self.path} was started with another config ({text}); "
                 "resume with the same settings, or choose another name with --run"
+            )
+        if config.task.taught and self.taught.is_file() and self.taught.read_bytes() != _taught_bytes(config):
+            raise RunError(
+                f"run {self.path} was started with other ports than {config.task.taught} holds now; put its own "
+                f"({self.taught}) back there, or choose another name with --run"
             )
 
     def open(self) -> RunFolder:
@@ -157,6 +169,13 @@ class RunFolder:
         taken = f"run {self.path} is in use for {role}; stop that process, or choose another name with --run"
         with locked(make_folder(self.path) / f".{role}.lock", taken):
             yield
+
+
+def _taught_bytes(config: Config) -> bytes:
+    try:
+        return Path(config.task.taught).read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot read {config.task.taught}: {error.strerror} [setting: task.taught]") from None
 
 
 def existing_runs(root: Path = RUNS) -> list[str]:
