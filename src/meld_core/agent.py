@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+
 import numpy as np
 import torch
 from torch import nn
@@ -25,6 +28,19 @@ class ActingNets(nn.Module):
         self.actor = make_actor(self.filter.belief_size, config.sac)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReadyWeights:
+    """Weights that were checked and copied into networks of their own: an agent takes them by one assignment."""
+
+    version: int
+    trained_through_trial: int
+    run: str
+    digest: str
+    episodes: int
+    """Episodes per trial that they were trained with."""
+    nets: ActingNets
+
+
 class Agent:
     """Acts on the belief. Weights change only between trials, because a belief lives in their latent space."""
 
@@ -43,8 +59,27 @@ class Agent:
         self._belief: torch.Tensor | None = None
         self._tool = np.zeros(3)
 
-    def load(self, weights: Weights) -> None:
-        """Swap weights; forgets the belief.
+    def prepare(self, weights: Weights) -> ReadyWeights:
+        """Make weights ready, in any thread: what acts meanwhile is not touched.
+
+        Raises:
+            WeightsError: where they were built for another architecture.
+        """
+        weights.check_fits(self._config)
+        self._check_names(weights)
+        nets = copy.deepcopy(self._nets)
+        nets.load_state_dict(weights.tensors)
+        return ReadyWeights(
+            version=weights.version,
+            trained_through_trial=weights.trained_through_trial,
+            run=weights.run,
+            digest=weights.digest,
+            episodes=int(weights.config["task"]["episodes"]),
+            nets=nets,
+        )
+
+    def load(self, weights: Weights | ReadyWeights) -> None:
+        """Swap weights; forgets the belief. Those that are ready cost an assignment, others are made ready first.
 
         The agent counts episodes as it was trained to: where trials are longer now, all further episodes look to it
         like the last one that it knows.
@@ -52,11 +87,10 @@ class Agent:
         Raises:
             WeightsError: where they were built for another architecture.
         """
-        weights.check_fits(self._config)
-        self._check_names(weights)
-        self._nets.load_state_dict(weights.tensors)
-        self.weights_version, self.weights_digest = weights.version, weights.digest
-        self._episodes = int(weights.config["task"]["episodes"])
+        ready = self.prepare(weights) if isinstance(weights, Weights) else weights
+        self._nets = ready.nets
+        self.weights_version, self.weights_digest = ready.version, ready.digest
+        self._episodes = ready.episodes
         self.forget()
 
     def _check_names(self, weights: Weights) -> None:

@@ -145,7 +145,8 @@ def _show(folder: RunFolder, certificate: Mapping[str, Any], filmed: list[Trial]
         pictures |= beliefs.draw(probes, folder.path, filmed, folder.checkpoints)
         expected = [beliefs.reader.trace(trial).expected for trial in filmed]
     video = write_video(filmed, folder.videos / "held_out", config, expected) if filmed else None
-    write_report(folder.report, folder.name, certificate, Shown(pictures, video, probes))
+    latency = next(reversed(read_rows(folder.path, "latency")), None)
+    write_report(folder.report, folder.name, certificate, Shown(pictures, video, probes, latency))
 
 
 def final_weights(folder: RunFolder) -> Weights:

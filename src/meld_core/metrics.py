@@ -10,6 +10,9 @@ trial     One finished trial: `trial` (index), `steps` (total of the run so far)
 learner   After a round of updates: `trial` (index it follows), `model_updates` and `ac_updates` (totals),
           `replay_ratio` [model updates per 100 steps], `weights_version`, then any number of `model/...`,
           `critic/...`, `actor/...`.
+latency   Where the time of a step goes, since the start of policy_node: `trial` (index it follows), `due` (steps),
+          in realtime `missed` (of these, late or passed over), `latency/<stage>_<p50|p95|p99|max>_ms` for the stages
+          of `step_times.StepTimes`. Not written by a run in one process.
 status    What the run is doing: `phase` (demonstrations, pretraining, training, evaluation, finished), `current`,
           `total`; or `note`: a sentence that is shown until another one comes.
 
@@ -36,7 +39,7 @@ __all__ = ["METRICS_FILE", "Kind", "MetricsError", "MetricsWriter", "RunningMean
 __all__ += ["trial_summary", "wilson"]
 
 METRICS_FILE = "metrics.jsonl"
-Kind = Literal["trial", "learner", "status"]
+Kind = Literal["trial", "learner", "latency", "status"]
 
 
 _NUMBER, _COUNT = (int, float), (int,)

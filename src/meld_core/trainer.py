@@ -45,7 +45,8 @@ class Trainer:
         self._config, self._folder = config, folder
         self._schedule = Schedule(config)
         self._replay = Replay(folder.replay)
-        self._metrics = MetricsWriter(folder.path)
+        self.metrics = MetricsWriter(folder.path)
+        """Of the run; whoever owns the trainer may write there what others tell."""
         self._learner = Learner(config, self._replay, folder.name, device)
         self._fixed = config.train.fixed_data
         whole = {t.meta.id.counter for t in self._replay.trials if not t.meta.aborted}
@@ -114,7 +115,7 @@ class Trainer:
         """
         if sentence != self._notes[about]:
             self._notes[about] = sentence
-            self._metrics.write("status", note=next(filter(None, self._notes.values()), ""))
+            self.metrics.write("status", note=next(filter(None, self._notes.values()), ""))
             if sentence and about == "trouble":
                 _LOG.error(sentence)
 
@@ -137,10 +138,10 @@ class Trainer:
         index, initial = trial.meta.id.counter, self._schedule.initial_trials
         through = self._schedule.plan(index).needs_weights_through
         age = 0 if through is None else max(0, index - 1 - through)
-        self._metrics.write("trial", steps=self._steps, weights_age=age, **trial_summary(trial))
+        self.metrics.write("trial", steps=self._steps, weights_age=age, **trial_summary(trial))
         phase, total = ("demonstrations", initial) if index < initial else ("training", self._schedule.trials)
         if not self._fixed:
-            self._metrics.write("status", phase=phase, current=index + 1, total=total)
+            self.metrics.write("status", phase=phase, current=index + 1, total=total)
 
     def train_next(self, between: Callable[[], None] | None = None) -> Weights | None:
         """Train on the next trial of the schedule.
@@ -163,7 +164,7 @@ class Trainer:
         weights = self._trusted(index, fallen) if means else None
         if weights is not None:
             self._store(lambda: save_weights(self._folder.weights, weights, keep=self._kept_versions), between)
-            self._metrics.write("learner", trial=index, **means)
+            self.metrics.write("learner", trial=index, **means)
         self._whole = True
         if index == self._schedule.trials - 1:
             self._store(self.conclude, between)
@@ -196,7 +197,7 @@ class Trainer:
         self._canary.check(weights)
         sentence = f"rolled back to the weights of trial {good} after trial {index}: {reason}"
         self.remarks.append(sentence)
-        self._metrics.write("status", note=sentence, rolled_back_to=good, trial=index)
+        self.metrics.write("status", note=sentence, rolled_back_to=good, trial=index)
         _LOG.error(sentence)
         return weights
 
@@ -253,9 +254,9 @@ class Trainer:
 
         def report(current: int, total: int) -> None:
             if pretraining:
-                self._metrics.write("status", phase="pretraining", current=current, total=total)
+                self.metrics.write("status", phase="pretraining", current=current, total=total)
             elif self._fixed:
-                self._metrics.write("status", phase="training", current=index + 1, total=self._schedule.trials)
+                self.metrics.write("status", phase="training", current=index + 1, total=self._schedule.trials)
             if between is not None:
                 between()
 
@@ -295,4 +296,4 @@ class Trainer:
                 self.save_checkpoint()
             except StorageError as error:
                 _LOG.error("%s; the rounds since the last checkpoint will be done again", error)
-        self._metrics.close()
+        self.metrics.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -94,6 +95,18 @@ def subscription(
 ) -> Subscription[Any]:
     """A subscription of a topic; latched topics need the latched QoS that is theirs on both sides."""
     return node.create_subscription(topic.type, topic.name, callback, qos or topic.qos, event_callbacks=events)
+
+
+def timed(callback: Callable[[Any, int], None]) -> Callable[..., None]:
+    """A callback of a subscription that also gets when the message was published [ns, the sender's system clock]."""
+
+    def on_message(*given: Any) -> None:
+        msg, info = given if len(given) == 2 else given[0]  # Kilted's EventsExecutor gives the pair as one
+        callback(msg, int(info["source_timestamp"]))
+
+    both = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("msg", "info")]
+    on_message.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    return on_message
 
 
 def on_alive(heard: Callable[[int], object]) -> SubscriptionEventCallbacks:

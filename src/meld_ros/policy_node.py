@@ -14,17 +14,17 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import String, UInt8MultiArray
+from std_msgs.msg import String
 
-from meld_core.agent import Agent
+from meld_core.agent import Agent, ReadyWeights
 from meld_core.announce import Announcement, GateReport
 from meld_core.collector import Collector
 from meld_core.config import Config, ConfigError, Section, setting
-from meld_core.histogram import StepTimes
 from meld_core.link import Phase
 from meld_core.link_state import LinkState
+from meld_core.metrics import MetricsWriter
 from meld_core.schedule import Schedule, TrialPlan, held_out_plans
-from meld_core.storage.chunks import Assembler
+from meld_core.step_times import StepTimes
 from meld_core.storage.disk_room import DiskRoom
 from meld_core.storage.run_folder import RunFolder
 from meld_core.storage.spool import Spool
@@ -38,9 +38,12 @@ from meld_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from meld_ros.node_main import read_config, read_own, refuse_unknown, run_node, spin_fast
 from meld_ros.qos import SENSOR_QOS, action_qos
 from meld_ros.trial_sender import TrialSender
+from meld_ros.weights_receiver import WeightsReceiver
 
 _POLL = 0.1
 """How often unanswered messages are looked after [s]."""
+_TIMES_EVERY = 5
+"""Times of steps are told after every so many trials, and after the last one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,17 +78,18 @@ class PolicyNode(Node):
         self._image_size = (len(config.sim.views) * config.sim.image_size, config.sim.image_size)
         self._agent = Agent(config)
         self._diagnostics = Diagnostics(self)
-        self._times = StepTimes()
+        self._times = StepTimes.of(config, bool(self.get_parameter("use_sim_time").value))
+        self._last_trial = (Schedule(config).trials if self._training else config.eval.trials) - 1
         where = self._folder.spool if self._training else self._folder.path / "evaluation"
         self._room = DiskRoom(where, config.storage)
         self._spool = Spool(where, self._room)
-        self._gate = WeightsGate(config, self._folder.name)
         for sentence in self._spool.recover():
             self.get_logger().warning(sentence)
         largest = largest_trial(config)
         self._sender = TrialSender(self, self._spool, self._diagnostics, largest) if self._training else None
-        self._assembler = Assembler()
-        self._early_weights: list[Weights] = []
+        self._gate = WeightsGate(config, self._folder.name)
+        self._weights: WeightsReceiver | None = None
+        self._early_weights: list[ReadyWeights] = []
         self._collector: Collector | None = None
         self._told = 0
         self._next_trial, self._trained = -1, False
@@ -121,9 +125,9 @@ class PolicyNode(Node):
         ros.subscription(self, ros.IMAGE, self._part(ros.IMAGE.name, self._pixels), qos)
         ros.subscription(self, ros.REWARD, self._part(ros.REWARD.name, ros.reward_from_msg))
         ros.subscription(self, ros.RECORDED, self._part(ros.RECORDED.name, ros.scalars_from_msg), qos)
-        ros.subscription(self, ros.EXECUTED_ACTION, self._on_executed)
+        ros.subscription(self, ros.EXECUTED_ACTION, ros.timed(self._on_executed))
         if self._training:
-            ros.subscription(self, ros.WEIGHTS, self._on_weights)
+            self._weights = WeightsReceiver(self, self._gate, self._agent, self._diagnostics, self._on_weights)
             ros.subscription(self, ros.TRIALS_ACK, self._on_ack, events=ros.on_alive(self._trainer_link.heard))
 
     def _start(self, plans: Callable[[int], TrialPlan | None], first: int) -> None:
@@ -144,6 +148,7 @@ class PolicyNode(Node):
 
     def announce(self, announcement: Announcement) -> None:
         """Link: say which episode comes next."""
+        self._times.begin()
         self._belief.begin(announcement.key.episode)
         self._task.publish(String(data=announcement.to_json()))
 
@@ -168,8 +173,8 @@ class PolicyNode(Node):
         if self._collector is not None:
             self._collector.on_report(report)
 
-    def _part(self, name: str, decode: Callable[[Any], Any]) -> Callable[[Any], None]:
-        def on_message(msg: Image | JointState) -> None:
+    def _part(self, name: str, decode: Callable[[Any], Any]) -> Callable[..., None]:
+        def on_message(msg: Image | JointState, published: int) -> None:
             try:
                 value = decode(msg)
             except ValueError as error:
@@ -177,36 +182,26 @@ class PolicyNode(Node):
                 return
             if self._collector is not None:
                 stamp = ros.stamp_of(msg.header)
-                self._times.part(stamp)
+                self._times.part(name, stamp, published)
                 self._collector.on_part(name, stamp, value)
 
-        return on_message
+        return ros.timed(on_message)
 
     def _pixels(self, msg: Image) -> np.ndarray:
         self._diagnostics.stamp = ros.stamp_of(msg.header)
         return ros.image_from_msg(msg, self._image_size).pixels
 
-    def _on_executed(self, msg: TwistStamped) -> None:
+    def _on_executed(self, msg: TwistStamped, published: int) -> None:
         try:
             action = self._scale.from_msg(msg)
         except ValueError as error:
             self._diagnostics.refuse("executed_action", str(error))
             return
         if self._collector is not None:
-            self._times.executed(ros.stamp_of(msg.header))
+            self._times.executed(ros.stamp_of(msg.header), published)
             self._collector.on_executed(ros.stamp_of(msg.header), action)
 
-    def _on_weights(self, msg: UInt8MultiArray) -> None:
-        try:
-            data = self._assembler.add(ros.bytes_from_msg(msg))
-            if data is None:
-                return
-            weights = self._gate.admit(data)
-        except ValueError as error:
-            self._diagnostics.refuse("weights", str(error))
-            return
-        if weights is None:
-            return
+    def _on_weights(self, weights: ReadyWeights) -> None:
         if self._collector is None:
             self._early_weights.append(weights)
         else:
@@ -238,6 +233,15 @@ class PolicyNode(Node):
         if self._sender is not None:
             self._sender.send(str(meta.id))
         self._diagnostics.beat("trial")
+        if (meta.id.counter + 1) % _TIMES_EVERY == 0 or meta.id.counter == self._last_trial:
+            self._tell_times({"trial": meta.id.counter, **self._times.row()})
+
+    def _tell_times(self, row: dict[str, Any]) -> None:
+        """The trainer keeps them with the run's metrics; an evaluation keeps its own."""
+        self._tell(event="latency", **row)
+        if not self._training:
+            with MetricsWriter(self._folder.path / "evaluation", tensorboard=False) as metrics:
+                metrics.write("latency", **row)
 
     def _tell(self, **event: Any) -> None:
         self._events.publish(ros.json_to_msg(event))
@@ -282,6 +286,8 @@ class PolicyNode(Node):
 
     def close(self) -> None:
         """Closed episodes are on disk already; the open one is dropped."""
+        if self._weights is not None:
+            self._weights.close()
 
 
 def main(args: Sequence[str] | None = None) -> None:

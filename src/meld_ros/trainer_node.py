@@ -20,6 +20,7 @@ from meld_core.accelerator import AcceleratorLostError
 from meld_core.announce import GateReport
 from meld_core.config import Config, ConfigError, Section, setting
 from meld_core.link_state import LinkState
+from meld_core.step_times import checked_row
 from meld_core.storage.chunks import Assembler, ChunkError, split_message
 from meld_core.storage.files import StorageError
 from meld_core.storage.run_folder import RunFolder
@@ -59,7 +60,7 @@ class _StopRequestedError(Exception):
 class TrainerNode(Node):
     """The learner has the main thread; a background executor enqueues what arrives and says where the learner is.
 
-    Subscribes: `trials`; `gate_state`, to show whom the run waits for.
+    Subscribes: `trials`; `gate_state`, to show whom the run waits for; `trial_events`, for the times of steps.
     Publishes: `trials/ack` once a trial is on disk and every second, `weights` after each round of updates.
     """
 
@@ -81,6 +82,7 @@ class TrainerNode(Node):
         self._assembler = Assembler()
         self._queue: queue.Queue[bytes] = queue.Queue()
         self._queued: set[bytes] = set()
+        self._times: queue.SimpleQueue[dict[str, float | int]] = queue.SimpleQueue()
         self._ack = ros.publisher(self, ros.TRIALS_ACK)
         self._weights: Any = None
         self._version = -1
@@ -92,6 +94,7 @@ class TrainerNode(Node):
         self._listeners, self._say_at = 0, 0.0
         ros.subscription(self, ros.TRIALS, self._on_trial, events=ros.on_alive(self._link.heard))
         ros.subscription(self, ros.GATE_STATE, self._on_gate)
+        ros.subscription(self, ros.TRIAL_EVENTS, self._on_event)
         self.create_timer(_LOOK, self._say_where_it_is, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._background = Background(self, "receive")
 
@@ -110,6 +113,19 @@ class TrainerNode(Node):
     def _on_gate(self, msg: String) -> None:
         with contextlib.suppress(ValueError):  # policy_node says so
             self._waits_for = GateReport.from_json(msg.data).waits_for
+
+    def _on_event(self, msg: String) -> None:
+        try:
+            event = ros.json_from_msg(msg)
+            if event.get("event") == "latency":
+                self._times.put(checked_row(event))
+        except ValueError as error:
+            self._diagnostics.refuse("trial_events", str(error))
+
+    def _keep_times(self) -> None:
+        """With the run's metrics, which only the main thread writes."""
+        while not self._times.empty():
+            self._trainer.metrics.write("latency", **self._times.get())
 
     def _tell_of_person(self) -> None:
         self._trainer.tell(f"waiting for {self._waits_for}" if self._waits_for else "", about="person")
@@ -186,6 +202,7 @@ class TrainerNode(Node):
 
     def _take_in(self, timeout: float) -> None:
         """Store everything that waits; for the first trial wait up to `timeout` [s]."""
+        self._keep_times()
         with contextlib.suppress(queue.Empty):
             data = self._queue.get(timeout=timeout) if timeout else self._queue.get_nowait()
             while True:
@@ -236,6 +253,7 @@ class TrainerNode(Node):
         self._diagnostics.beat("weights")
 
     def _close_trainer(self) -> None:
+        self._keep_times()
         self._trainer.close()  # the one of now: it may be another one than at the start
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 NODES = ("meld_ros/conversions.py", "meld_ros/qos.py", "meld_ros/images.py", "meld_ros/diagnostics.py",
          "meld_ros/node_main.py", "meld_ros/*_node.py", "meld_ros/trial_sender.py", "meld_ros/camera_sources.py",
+         "meld_ros/weights_receiver.py",
          "meld_ros/label_node.py", "meld_ros/stop_server.py", "meld_ros/teleop_side.py",
          "meld_ros/doctor_probe.py", "meld_ros/marker_server.py", "meld_ros/person_link.py",
          "meld_ros/keyboard_node.py", "meld_ros/markers.py", "meld_ros/belief_view.py")  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meld_core.histogram import EDGES, Histogram, StepTimes
+from meld_core.histogram import EDGES, Histogram
 
 
 def test_an_empty_one_says_nothing() -> None:
@@ -36,24 +36,3 @@ def test_what_is_beyond_all_bins_is_counted() -> None:
     for seconds in (0.0, 1e9):
         histogram.add(seconds)
     assert (histogram.count, histogram.quantile(0.5), histogram.quantile(1.0)) == (2, 1e-5, 1e9)
-
-
-def test_a_step_is_split_by_what_came_and_went() -> None:
-    now = 0.0
-    times = StepTimes(clock=lambda: now)
-    for at, say, stamp in (
-        (1.0, times.part, 10),
-        (1.5, times.part, 10),
-        (1.75, times.commanded, 10),
-        (1.8, times.part, 10),  # again: changes nothing
-        (1.9, times.commanded, 10),
-        (2.75, times.executed, 10),
-        (2.9, times.executed, 10),
-        (3.0, times.commanded, 5),
-    ):
-        now = at
-        say(stamp)
-    longest = {name: histogram.longest for name, histogram in times.stages.items()}
-    assert longest == {"join": 0.5, "infer": 0.25, "gate": 1.0, "step": 1.75}
-    assert [histogram.count for histogram in times.stages.values()] == [1, 1, 1, 1]
-    assert times.values()["gate [ms]"] == "p50 1000.00, p95 1000.00, p99 1000.00, max 1000.00"

@@ -1,15 +1,19 @@
 """Fault 19: damaged, foreign, older, senseless weights are refused with a reason, and the old policy stays."""
 
 import dataclasses
+import threading
 
+import numpy as np
 import pytest
 import torch
 
 from meld_core.agent import Agent
 from meld_core.config import Config, to_mapping
 from meld_core.learner import Learner
+from meld_core.storage.chunks import split_message
 from meld_core.trust.canary import Canary
 from meld_core.trust.weights_gate import WeightsGate
+from meld_core.trust.weights_intake import WeightsIntake
 from meld_core.weights import Weights, WeightsError
 
 from .learning import tiny_config
@@ -97,3 +101,75 @@ def test_refused_weights_leave_the_agent_as_it_was():
 def test_the_canary_suits_the_default_config():
     config = Config()
     Canary(config).check(Weights(Agent(config)._nets.state_dict(), 0, -1, "x", to_mapping(config)))
+
+
+def outcomes_of(intake):
+    """Everything that comes of what was put in; an event that never comes fails the test."""
+    patience, found = threading.Event(), []
+    for _ in range(60_000):
+        found += intake.take()
+        if not intake.busy:
+            return found
+        patience.wait(0.001)
+    raise AssertionError("the intake is still busy after a minute")
+
+
+def test_weights_are_made_ready_while_the_old_ones_act():
+    """The thread waits in the middle of its work: the agent acts on as before, and the swap changes all at once."""
+    agent, gate = Agent(CONFIG), WeightsGate(CONFIG, "demo")
+    agent.load(weights(0))
+    admitting, go_on = threading.Event(), threading.Event()
+
+    def slowly(data):
+        admitting.set()
+        assert go_on.wait(60.0)
+        return gate.admit(data)
+
+    intake = WeightsIntake(slowly, agent.prepare)
+    new = dataclasses.replace(weights(1), tensors={n: t * 1.5 for n, t in weights(1).tensors.items()})
+    data = new.to_bytes()
+    for piece in split_message(data, whole=10, size=len(data) // 3 + 1):
+        intake.put(piece)
+    assert admitting.wait(60.0)
+    before = acts(agent)
+    assert (intake.take(), intake.busy, agent.weights_version) == ([], True, 0)
+    go_on.set()
+    (ready,) = outcomes_of(intake)
+    assert acts(agent) == before, "made ready is not taken"
+    agent.load(ready)
+    alone = Agent(CONFIG)
+    alone.load(new)
+    assert (agent.weights_version, agent.weights_digest) == (1, new.digest)
+    assert acts(agent) == acts(alone) != before, "bit for bit as if loaded where it acts"
+    intake.close()
+
+
+def acts(agent):
+    """What an agent does in the first trial's first step."""
+    from meld_core.trust.canary import _flags, _observation
+
+    agent.begin_trial(3)
+    agent.observe(_observation(CONFIG, 2), _flags(0), np.zeros(3, np.float32))
+    return agent.act(greedy=True).tolist()
+
+
+def test_an_intake_hands_over_in_order_what_may_act_and_why_the_rest_may_not():
+    gate = WeightsGate(CONFIG, "demo")
+    intake = WeightsIntake(gate.admit, Agent(CONFIG).prepare)
+    for data in (weights(0).to_bytes(), b"no weights", weights(0).to_bytes(), weights(2).to_bytes()):
+        intake.put(data)
+    first, refused, second = outcomes_of(intake)
+    assert (first.version, second.version) == (0, 2)
+    assert isinstance(refused, WeightsError)
+    intake.close()
+
+
+def test_a_fault_of_the_program_in_the_thread_is_not_swallowed():
+    def broken(_):
+        raise KeyError("a bug")
+
+    intake = WeightsIntake(broken, Agent(CONFIG).prepare)
+    intake.put(b"weights")
+    with pytest.raises(KeyError, match="a bug"):
+        outcomes_of(intake)
+    intake.close()

@@ -12,7 +12,9 @@ import pytest
 
 from meld_core.announce import Announcement
 from meld_core.config import Config, load_config
+from meld_core.metrics import read_rows
 from meld_core.replay import Replay
+from meld_core.step_times import STAGES, latency_table
 from meld_core.storage.run_folder import RunFolder
 from meld_core.storage.trial_file import encode_trial
 from meld_core.train import train_in_process
@@ -60,6 +62,11 @@ def test_graph_and_one_process_give_the_same_bytes_even_if_the_trainer_is_killed
     assert [trial.meta.weights_digest for trial in over_ros] == [trial.meta.weights_digest for trial in alone]
     assert same_bytes(over_ros, alone)
     assert list((run.spool / "pending").iterdir()) == []
+    ros.until(lambda: read_rows(run.path, "latency"), "the times of steps in the metrics")
+    times = read_rows(run.path, "latency")[-1]
+    steps = sum(int((trial.rows["step"] > 0).sum()) for trial in over_ros)
+    assert (times["trial"], times["due"]) == (3, steps)
+    assert {line[0] for line in latency_table(times)} == set(STAGES) - {"capture"}
 
 
 class Losing:
@@ -132,6 +139,7 @@ def test_held_out_trials_with_given_weights(ros: Ros, learning: Config) -> None:
     assert nodes["policy"].returncode == 0
     files = sorted((run.path / "evaluation" / "pending").iterdir())
     assert len(files) == learning.eval.trials
+    assert [row["trial"] for row in read_rows(run.path / "evaluation", "latency")] == [learning.eval.trials - 1]
 
 
 def test_weights_of_another_architecture_end_the_policy_with_a_sentence(ros: Ros, learning: Config) -> None:

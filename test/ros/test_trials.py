@@ -106,8 +106,8 @@ def test_a_trainer_that_is_told_to_stop_amid_a_round_ends_at_once_and_keeps_no_h
     listener.hears("trainer", "training on trial 1")
     events: list[Any] = []
     msgs.subscription(listener.node, msgs.TRIAL_EVENTS, lambda msg: events.append(msgs.json_from_msg(msg)))
-    ros.until(lambda: len(events) == 2, "the latched events")
-    assert [(event["event"], event["aborted"]) for event in events] == [("closed", "")] * 2
+    ros.until(lambda: len(events) == 3, "the latched events")
+    assert [(event["event"], event.get("aborted")) for event in events] == [("closed", "")] * 2 + [("latency", None)]
     ros.until(lambda: not list((run.spool / "pending").iterdir()), "acknowledgements amid the round")
     nodes["trainer"].send_signal(signal.SIGINT)
     output, _ = nodes["trainer"].communicate(timeout=DEADLINE)

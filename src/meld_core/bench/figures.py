@@ -56,6 +56,8 @@ class Setup:
     pictures: Path | None = None
     """Folder for plots; None draws none."""
     seed: int = 0
+    ticks: int = 0
+    """tick: so many in a row, besides, to see whether anything grows."""
     kills: int = 20
     """durability: how often."""
     hours: float = 1 / 3

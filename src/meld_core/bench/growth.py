@@ -15,7 +15,7 @@ import torch
 from meld_core.batch import LearnerTrial, learner_trial, make_batch
 from meld_core.bench.data import copies, demonstrations
 from meld_core.bench.figures import Figure, Setup, timed
-from meld_core.bench.tick import ticker
+from meld_core.bench.tick import Ticker
 from meld_core.config import Config, load_config
 from meld_core.latent_model import make_latent_model
 from meld_core.replay import Replay, encode_trial, steps_of
@@ -79,7 +79,7 @@ def _curves(setup: Setup) -> Iterator[Curve]:
     yield curve(
         "update_by_image", "model update", "px per view", sizes, lambda n: _update(_sized(config, n), trial, 4, 40)
     )
-    yield curve("tick_by_image", "tick", "px per view", sizes, lambda n: ticker(_sized(config, n)), times=50)
+    yield curve("tick_by_image", "tick", "px per view", sizes, lambda n: Ticker(_sized(config, n)), times=50)
     yield _storing(setup, trial)
 
 

@@ -55,9 +55,14 @@ def _learn(threads: int, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     config = load_config(overrides=[f"learner.threads={threads}", "learner.update_every=1", "learner.device=cpu"])
     learner = Learner(config, Store(demonstrations(config, 4)))
-    learner.train_after(config.train.demonstrations, lambda *_: None)  # converts the trials; one round
-    connection.send_bytes(b"busy")
-    index = config.train.demonstrations
+    index, told = config.train.demonstrations, False
+
+    def tell(*_: int) -> None:
+        nonlocal told
+        if not told:
+            connection.send_bytes(b"busy")
+        told = True
+
     while os.getppid() > 1:
+        learner.train_after(index, tell)
         index += 1
-        learner.train_after(index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,12 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from meld_core.agent import Agent
-from meld_core.bench.figures import Figure, Goal, Samples, Setup, timed
+from meld_core.agent import Agent, ReadyWeights
+from meld_core.bench.data import Store
+from meld_core.bench.figures import BenchError, Figure, Goal, Samples, Setup, timed
 from meld_core.bench.load import busy_learner
+from meld_core.bench.proc import use_of
 from meld_core.config import Config, load_config
 from meld_core.driver import Driver
+from meld_core.learner import Learner
 from meld_core.schedule import Schedule
+from meld_core.trust.weights_gate import WeightsGate
+from meld_core.trust.weights_intake import WeightsIntake
 from meld_core.types import Observation, Reward, RobotState, Trial, TrialMeta
 
 SHAPES = {
@@ -43,47 +49,123 @@ class NoSink:
         """Forget it."""
 
 
-def ticker(config: Config) -> Callable[[], object]:
-    """One tick of trials that never succeed, episode after episode, on pictures that change."""
-    rng = np.random.default_rng(0)
-    size, views = config.sim.image_size, len(config.sim.views)
-    images = rng.integers(0, 256, (16, size * views, size, 3), np.uint8)
-    driver = Driver(config, Agent(config), NoSink(), run="bench", boot="0" * 32)
-    plan = dataclasses.replace(Schedule(config).plan(config.train.demonstrations), index=0)
-    reward, executed = Reward(0.0, False, 0.1), np.zeros(3, np.float32)
-    state = RobotState(np.zeros(6), np.zeros(6), np.array([0.3, 0.0, 0.08]), np.array([0.0, 0.0, 0.0, 1.0]), 1)
-    ticks, begins = 0, True
+class Ticker:
+    """One tick per call, of trials that never succeed, episode after episode, on pictures that change."""
 
-    def tick() -> object:
-        nonlocal ticks, begins
-        ticks += 1
-        if driver.trial_over:
-            driver.begin_trial(plan)
-        observation = Observation(images[ticks % 16], state, reward, ticks)
-        action = driver.tick(observation, None if begins else executed)
-        begins = action is None
+    def __init__(self, config: Config) -> None:
+        rng = np.random.default_rng(0)
+        size, views = config.sim.image_size, len(config.sim.views)
+        self._images = rng.integers(0, 256, (16, size * views, size, 3), np.uint8)
+        self.agent = Agent(config)
+        self.driver = Driver(config, self.agent, NoSink(), run="bench", boot="0" * 32)
+        self._plan = dataclasses.replace(Schedule(config).plan(config.train.demonstrations), index=0)
+        self._reward, self._executed = Reward(0.0, False, 0.1), np.zeros(3, np.float32)
+        self._state = RobotState(
+            np.zeros(6), np.zeros(6), np.array([0.3, 0.0, 0.08]), np.array([0.0, 0.0, 0.0, 1.0]), 1
+        )
+        self._ticks, self._begins = 0, True
+
+    def __call__(self) -> object:
+        """Begin a trial where none is under way, then tick."""
+        self._ticks += 1
+        if self.driver.trial_over:
+            self.driver.begin_trial(self._plan)
+        observation = Observation(self._images[self._ticks % 16], self._state, self._reward, self._ticks)
+        action = self.driver.tick(observation, None if self._begins else self._executed)
+        self._begins = action is None
         return action
-
-    return tick
 
 
 def measure(setup: Setup) -> Iterator[Figure]:
-    """Alone, then while a learner saturates another core."""
+    """Alone, while new weights come, while a learner saturates another core; then for very long, if asked for."""
     count = 50 if setup.quick else 2000
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with contextlib.ExitStack() as after:
         after.callback(torch.set_num_threads, threads)
-        ticks = {shape: ticker(load_config(overrides=settings)) for shape, settings in SHAPES.items()}
+        ticks = {shape: Ticker(load_config(overrides=settings)) for shape, settings in SHAPES.items()}
         for shape, tick in ticks.items():
             setup.tell(f"{shape}, alone")
             yield _figure(shape, "", timed(tick, count, warm_up=count // 10))
             yield _cpu_time(shape, timed(tick, count, clock=time.thread_time_ns))
+        setup.tell("default, alone, while new weights come")
+        yield from swaps(load_config(), 2 if setup.quick else 50)
+        if setup.ticks:
+            setup.tell(f"default, {setup.ticks} ticks")
+            yield from long_run(ticks["default"], setup.ticks, setup.tell)
         setup.tell("starting a learner beside it")
         after.enter_context(busy_learner())
         for shape, tick in ticks.items():
             setup.tell(f"{shape}, beside a learner")
             yield _figure(shape, "_under_load", timed(tick, count, warm_up=count // 10))
+
+
+def swaps(config: Config, count: int) -> Iterator[Figure]:
+    """Weights arrive as bytes and are made ready beside the ticks; between two trials they are taken.
+
+    A swap is all that the ticking thread does for it: passing the bytes on, fetching what is ready, taking it.
+    """
+    tick, weights = Ticker(config), Learner(config, Store([]), "bench").weights()
+    messages = [dataclasses.replace(weights, version=version).to_bytes() for version in range(count)]
+    timed(tick, 100)  # the first ones compile
+    intake = WeightsIntake(WeightsGate(config, "bench").admit, tick.agent.prepare)
+    swapped, readied, meanwhile = [], [], []
+    for data in messages:
+        began = time.perf_counter_ns()
+        intake.put(data)
+        spent, taken = time.perf_counter_ns() - began, list[ReadyWeights | ValueError]()
+        while not taken:
+            meanwhile += timed(tick, 1).values.tolist()
+            taken = intake.take()
+        readied.append((time.perf_counter_ns() - began) / 1e6)
+        while not tick.driver.trial_over:
+            tick()
+        began = time.perf_counter_ns()
+        tick.agent.load(_ready(taken[0]))
+        swapped.append((spent + time.perf_counter_ns() - began) / 1e6)
+    intake.close()
+    yield _swap_figure(Samples(np.array(swapped)), Samples(np.array(readied)), Samples(np.array(meanwhile)))
+
+
+def _ready(outcome: ReadyWeights | ValueError) -> ReadyWeights:
+    if isinstance(outcome, ValueError):
+        raise BenchError(f"the weights of the measurement may not act: {outcome}")
+    return outcome
+
+
+def _swap_figure(swapped: Samples, readied: Samples, meanwhile: Samples) -> Figure:
+    longest = float(swapped.values.max())
+    values = {
+        "tick.weights_swap_ms": round(longest, 4),
+        "tick.weights_ready_ms": round(readied.median, 2),
+        "tick.p50_ms_while_weights_come": round(meanwhile.median, 4),
+        "tick.p99_ms_while_weights_come": round(meanwhile.quantile(0.99), 4),
+        "tick.max_ms_while_weights_come": round(float(meanwhile.values.max()), 4),
+    }
+    goal = Goal(text="a swap under 50 ms", met=longest < 50.0)
+    what = "swap of weights, what the ticking thread does"
+    return Figure(what=what, unit="ms", median=swapped.median, p99=longest, values=values, goal=goal)
+
+
+def long_run(tick: Ticker, count: int, tell: Callable[[str], None]) -> Iterator[Figure]:
+    """So many ticks in twenty parts: time of one and memory of the process in the first and in the last part."""
+    part, parts, medians, memory = max(1, count // 20), 20, list[float](), list[float]()
+    for number in range(parts):
+        medians.append(timed(tick, part).median)
+        use = use_of(os.getpid())
+        memory.append(use.memory if use else float("nan"))
+        tell(f"default, {(number + 1) * part} of {count} ticks, {memory[-1]:.0f} MB, median {medians[-1]:.2f} ms")
+    growth = memory[-1] - memory[0]
+    values = {
+        "tick.long_run_ticks": part * parts,
+        "tick.long_run_p50_ms_first": round(medians[0], 4),
+        "tick.long_run_p50_ms_last": round(medians[-1], 4),
+        "tick.long_run_mb_first": round(memory[0], 1),
+        "tick.long_run_mb_last": round(memory[-1], 1),
+    }
+    goal = Goal(text="no growth of memory above 1 MB", met=growth <= 1.0)
+    what = f"growth over {part * parts} ticks, first to last twentieth"
+    yield Figure(what=what, unit="MB", median=growth, values=values, goal=goal)
 
 
 def _cpu_time(shape: str, samples: Samples) -> Figure:

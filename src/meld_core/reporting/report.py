@@ -13,6 +13,7 @@ from meld_core.evaluation.probes import MOMENTS
 from meld_core.evaluation.readaptation import readaptation_lines
 from meld_core.reporting.belief_plots import READERS
 from meld_core.reporting.plots import AGENTS, MEASURES
+from meld_core.step_times import latency_table
 from meld_core.storage.files import write_atomic
 
 EMBED_BYTES = 8_000_000
@@ -46,6 +47,8 @@ class Shown:
     """Film of held-out trials."""
     probes: Mapping[str, Any] | None = None
     """See `belief_study.probes_of`."""
+    latency: Mapping[str, Any] | None = None
+    """Newest row of kind `latency` of the run's metrics."""
 
 
 def write_report(path: Path, run: str, certificate: Mapping[str, Any], shown: Shown) -> None:
@@ -73,10 +76,12 @@ def write_report(path: Path, run: str, certificate: Mapping[str, Any], shown: Sh
         f"(chance {certificate['chance_first_attempt']:.2f}); no entry counts as failure. "
         "Belief cleared: the same weights, the belief forgotten between episodes. Untrained: the initial weights.</p>",
         *_comparison(certificate),
+        *_readaptation(certificate),
         "<h2>Learning curve, and the held-out tasks beside the controls</h2>",
         _picture(shown.pictures["curve"], "learning curve and held-out rates"),
         *_beliefs(shown),
         *_video(path, shown.video),
+        *_latency(shown.latency),
         "<h2>Certificate</h2>",
         _table(_provenance(certificate)),
     ]
@@ -234,6 +239,19 @@ def _video(path: Path, video: Path | None) -> Iterator[str]:
     small = video.stat().st_size < EMBED_BYTES
     source = _embedded(video, kind) if small else _text(video.relative_to(path.parent).as_posix())
     yield f'<img alt="film" src="{source}">' if kind == "image/gif" else f'<video controls src="{source}"></video>'
+
+
+def _latency(row: Mapping[str, Any] | None) -> Iterator[str]:
+    """Where the time of a step went in training."""
+    if row is None:
+        return
+    late = f"; {row['missed']} were late or passed over" if "missed" in row else ""
+    yield "<h2>Time of a step</h2>"
+    yield _table(iter([("stage", "p50 [ms]", "p95 [ms]", "p99 [ms]", "max [ms]"), *latency_table(row)]))
+    yield (
+        f"<p class=note>Over {row['due']} steps of the training, since policy_node was started last{late}. Stages as "
+        "in <code>meld_core/step_times.py</code>; in lockstep the gate's holds the simulation of the step.</p>"
+    )
 
 
 def _embedded(path: Path, kind: str) -> str:

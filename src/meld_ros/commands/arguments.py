@@ -184,6 +184,8 @@ class Bench:
     """growth: folder for its plots."""
     quick: bool = False
     """A tiny form of each: shows that it works, and measures little."""
+    ticks: int = 0
+    """tick: besides, so many in a row, to see whether anything grows (a million takes some 15 minutes)."""
     kills: int = 20
     """durability: how often."""
     hours: float = 1 / 3

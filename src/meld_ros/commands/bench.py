@@ -85,6 +85,7 @@ def _setup(command: Bench, subject: str, live: Live, console: Console) -> Setup:
         peer=Path(command.peer) if command.peer else None,
         pictures=Path(command.pictures) if command.pictures else None,
         seed=command.seed,
+        ticks=command.ticks,
         kills=command.kills,
         hours=command.hours,
         repetitions=command.repetitions,
