@@ -140,6 +140,32 @@ def test_stamps_begin_above_zero_and_rise_by_one_period_across_resets() -> None:
     assert stamps == [PERIOD * n for n in range(1, 6)]
 
 
+def test_in_realtime_the_way_is_the_same_in_slices_and_stamps_are_of_the_clock() -> None:
+    """A period of 0.25 s is 25 slices of 10 ms, as `wait` simulates it; afterwards the arm rests where it was aimed."""
+    now = [10**18]
+    realtime, lockstep = SimRobot(CONFIG, lambda: now[0]), SimRobot(CONFIG)
+    for robot in (realtime, lockstep):
+        robot.connect()
+        robot.set_task(TASKS.sample("train", 3))
+        robot.reset()
+        robot.apply(np.array([0.5, -0.5, 0.2], np.float32))
+    lockstep.wait()
+    stamps = []
+    for _ in range(25):
+        now[0] += 10_400_000
+        realtime.go_on()
+        stamps.append(realtime.observe().stamp)
+    assert realtime.observe().joints.tobytes() == lockstep.observe().joints.tobytes()
+    assert stamps == [10**18 + 10_400_000 * i for i in range(1, 26)]
+    now[0] -= 10**9  # the system's clock is set back
+    for _ in range(30):
+        realtime.go_on()
+    assert realtime.observe().stamp == stamps[-1] + 30
+    assert np.abs(realtime.observe().velocities).max() < 0.02
+    for robot in (realtime, lockstep):
+        robot.close()
+
+
 def test_views_are_stacked_and_named(robot: SimRobot) -> None:
     robot.set_task(TASKS.sample("train", 0))
     robot.reset()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import collections
-import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from meld_core.arm.joint_path import clamped_step
-from meld_core.config import Config, ConfigError
-from meld_core.kinematics import ArmKinematics, KinematicsError
+from meld_core.config import Config
+from meld_core.kinematics import ArmKinematics
 from meld_core.sim.arm import NOMINAL_JOINTS, POINTING_DOWN, arm_limits
 from meld_core.sim.engine import mujoco
+from meld_core.sim.motion import RAMP_PEAK, SLICE, Ramp, check_reach
 from meld_core.sim.render import FINE, Renderer, View, make_renderer
 from meld_core.sim.scene import LED_DARK_GROUP, LED_LIT_GROUP, check_bench, scene_xml
 from meld_core.tasks import SPLITS, Task, in_port, in_port_frame, seated
@@ -24,10 +25,6 @@ _ENTERED = 0.003
 """A tip this deep has entered a port [m]."""
 _SHAPED_SCALE = 0.05
 """Distance at which the shaped reward has fallen to 1 - tanh(1) [m]."""
-_RAMP = 0.010
-"""Joint targets move along their ramp in steps of this length [s]."""
-_RAMP_PEAK = math.pi / 2
-"""Largest speed of half a cosine, over its mean."""
 
 
 class SimRobot:
@@ -35,15 +32,20 @@ class SimRobot:
 
     All randomness is drawn from the task's split and seed and the number of resets since `set_task`; every reset
     begins another episode, and with it the live port may move.
+
+    Args:
+        config: Of the run.
+        clock: Realtime: what stamps are of [ns], as a camera's are; None: simulated time.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, clock: Callable[[], int] | None = None) -> None:
         """Cheap; `connect` builds the model. Raises ConfigError where the settings make no workable bench."""
         check_bench(config)
         self.limits = arm_limits(config)
-        self._config = config
+        self._config, self._clock = config, clock
         self._period = round(config.robot.control_period * 1e9)
         self._stamp = self._period
+        self._ramp = Ramp(config)
         self._brightness = 1.0
         self._task: Task | None = None
         self._resets = 0
@@ -65,7 +67,7 @@ class SimRobot:
             return
         self._model = mujoco.MjModel.from_xml_string(scene_xml(self._config))
         self._kinematics = ArmKinematics()
-        self._check_reach()
+        check_reach(self._kinematics, self.limits)
         self._tool = self._model.site("tool").id
         self._external = self._model.camera("external").id
         self._external_home = self._model.cam_pos[self._external].copy()
@@ -99,7 +101,8 @@ class SimRobot:
         if episode:
             self._next_episode()
         self.hold()
-        self._stamp, self._views = self._stamp + self._period, {}
+        self._advance(self._period)
+        self._views = {}
 
     def park(self) -> None:
         """Arm to its rest pose; time advances by one control period."""
@@ -118,7 +121,8 @@ class SimRobot:
         data.mocap_pos[:], data.mocap_quat[:] = position, orientation
         data.qpos[:] = data.ctrl[:] = self._goal = joints
         self._delayed.clear()
-        self._stamp += self._period
+        self._ramp.begin(data.ctrl)
+        self._advance(self._period)
         self._see()
 
     def observe(self) -> RobotState:
@@ -162,27 +166,33 @@ class SimRobot:
         return self._delayed.popleft() if late else np.zeros_like(command)
 
     def wait(self) -> None:
-        """Simulate one control period: joint targets go from where they are to the goal by half a cosine.
-
-        A straight ramp ends at full speed and leaves the arm 15 % short; this one 5-10 %, at a third less joint speed.
-        """
-        model, data = self._model, self._connected()
-        start = data.ctrl.copy()
-        total = max(1, round(self._config.robot.control_period / self._config.sim.timestep))
-        ramp = max(1, round(_RAMP / self._config.sim.timestep))
-        for begun in range(0, total, ramp):
-            count = min(ramp, total - begun)
-            share = 0.5 - 0.5 * math.cos(math.pi * (begun + count) / total)
-            data.ctrl[:] = start + (self._goal - start) * share
-            mujoco.mj_step(model, data, count)
-        self._stamp += self._period
+        """Simulate one control period: joint targets go from where they are to the goal."""
+        self._ramp.begin(self._connected().ctrl)
+        while not self._ramp.over:
+            self._slide()
+        self._advance(self._period)
         self._see()
+
+    def go_on(self) -> None:
+        """Realtime: simulate the next 10 ms of the way to where the arm was aimed last; there it stays."""
+        self._slide()
+        self._advance(round(SLICE * 1e9))
+        self._see()
+
+    def _slide(self) -> None:
+        data = self._connected()
+        mujoco.mj_step(self._model, data, self._ramp.slide(data.ctrl, self._goal))
+
+    def _advance(self, duration: int) -> None:
+        """Time goes on, by `duration` [ns] or as the clock says; never back."""
+        self._stamp = self._stamp + duration if self._clock is None else max(self._stamp + 1, self._clock())
 
     def hold(self) -> None:
         """Keep the current joint positions, torque on."""
         data = self._connected()
         self._delayed.clear()
         self._goal = data.qpos.copy()
+        self._ramp.begin(data.ctrl)
 
     def views(self) -> dict[str, Frame]:
         """`policy`: the views of `sim.views` from top to bottom; `detector`: the link LED. Same stamp as `observe`."""
@@ -244,17 +254,6 @@ class SimRobot:
             raise RuntimeError("the simulated robot has no task; call set_task() first")
         return self._task
 
-    def _check_reach(self) -> None:
-        lower, upper = self.limits.workspace_lower, self.limits.workspace_upper
-        for corner in np.ndindex(2, 2, 2):
-            try:
-                self._kinematics.inverse(np.where(corner, upper, lower), np.array(POINTING_DOWN))
-            except KinematicsError:
-                raise ConfigError(
-                    f"the arm cannot reach the workspace corner {np.where(corner, upper, lower).round(3).tolist()} m "
-                    f"with its tool pointing down [settings: task.box_center, robot.workspace_size]"
-                ) from None
-
     def _start_position(self) -> np.ndarray:
         lower, upper = self.limits.workspace_lower, self.limits.workspace_upper
         home = np.array([*(lower + upper)[:2] / 2, upper[2] - _START_BELOW_TOP])
@@ -265,8 +264,9 @@ class SimRobot:
     def _aim(self, target: np.ndarray) -> None:
         joints = self._connected().qpos
         goal = self._kinematics.inverse(target, np.array(POINTING_DOWN), joints)
-        reach = self.limits.joint_velocity * self.limits.control_period / _RAMP_PEAK
+        reach = self.limits.joint_velocity * self.limits.control_period / RAMP_PEAK
         self._goal = np.clip(goal, joints - reach, joints + reach)
+        self._ramp.begin(self._connected().ctrl)
 
     def _see(self) -> None:
         """Bring poses of sites and cameras up to the joints: mj_step leaves them one physics step behind."""

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 
 from meld_core.config import Config
 from meld_core.sim.arm import NOMINAL_JOINTS
+from meld_core.sim.motion import SLICE
 from meld_core.sim.robot import SimRobot
 from meld_core.tasks import Task
 from meld_core.types import Frame, RobotState
 
+_MOST_SLICES = 10
+"""In realtime simulated at a time; what goes beyond is left out."""
+
 
 class MujocoRobot:
-    """In lockstep `wait` simulates one control period; in realtime a thread of its own does, at the control rate.
+    """In lockstep `wait` simulates one control period; in realtime a thread of its own simulates as time passes.
 
-    Any thread may call `hold`; a lock keeps it apart from the physics.
+    In realtime stamps are the system clock's, as those of a camera and an arm are: whoever asks how old a picture is
+    need not know that it was simulated. Any thread may call `hold`; a lock keeps it apart from the physics.
     """
 
     def __init__(self, config: Config) -> None:
-        self._sim = SimRobot(config)
-        self.limits = self._sim.limits
         self._realtime = config.robot.mode == "realtime"
+        self._sim = SimRobot(config, time.time_ns if self._realtime else None)
+        self.limits = self._sim.limits
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._ready = self._has_task = self._box_moved = False
         self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self.limits.control_period):
+        """As many slices as time has passed; a simulation that was held up for long does not run after it."""
+        simulated = time.monotonic()
+        while not self._stopping.wait(max(0.0, simulated + SLICE - time.monotonic())):
+            due = int((time.monotonic() - simulated) / SLICE)
+            simulated += due * SLICE
             with self._lock:
-                if self._ready:
-                    self._sim.wait()
+                for _ in range(min(due, _MOST_SLICES) if self._ready else 0):
+                    self._sim.go_on()
 
     def connect(self) -> None:
         """Build model and renderer."""
