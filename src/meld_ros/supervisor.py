@@ -74,6 +74,10 @@ class Supervisor:
         """Node name → process id, of all that were started."""
         return {child.process.name: child.pid for child in self._children}
 
+    def request_stop(self) -> None:
+        """Stop the graph as Ctrl-C does; from any thread."""
+        self._stop_requests += 1
+
     def run(self, on_started: Callable[[], None] = lambda: None) -> Outcome:
         """Start every node, watch them, stop them; returns how it ended. Call it from the main thread."""
         with self._signals_caught():

@@ -16,3 +16,8 @@ def test_the_graph_is_measured(tmp_path: Path) -> None:
     found = json.loads(figures.read_text())
     assert all(found[f"graph.{name}_steps_per_s"] > 0 for name in ("ring", "compute", "lockstep"))
     assert all(found[f"graph.{node}.peak_rss_mb"] > 50 for node in ("robot", "reward", "trainer", "policy"))
+    assert 0.0 <= found["graph.realtime_20hz_deadline_miss_rate"] <= 1.0
+    assert (
+        found["graph.realtime_20hz_steps"] >= 80 - 16
+    )  # five trials of two episodes of eight, less what was broken off
+    assert found["graph.realtime_20hz_total_p50_ms"] >= found["graph.realtime_20hz_infer_p50_ms"] > 0

@@ -1,4 +1,4 @@
-"""`meld bench graph`: lockstep over DDS beside its bound, and what each node keeps in memory.
+"""`meld bench graph`: lockstep over DDS beside its bound; realtime at several rates; what each node keeps in memory.
 
 The bound of a step is what its messages cost in a ring of three processes that compute nothing (ring.py), plus what its
 computation costs in one process. All three are measured by turns.
@@ -6,11 +6,9 @@ computation costs in one process. All three are measured by turns.
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,22 +19,16 @@ from meld_core.bench.figures import BenchError, Figure, Goal, Setup
 from meld_core.config import Config, load_config
 from meld_core.rollout import collect
 from meld_core.schedule import held_out_plans
-from meld_core.storage.run_folder import RunFolder
 from meld_core.storage.trial_file import decode_trial
 from meld_core.weights import save_weights
+from meld_ros.bench import realtime
+from meld_ros.bench.running import run_folder, supervise
 from meld_ros.commands.training import require_ros
 from meld_ros.domain import own_domain
-from meld_ros.graph import Options, environment, render
-from meld_ros.supervisor import Supervisor
+from meld_ros.graph import environment
 
 _PATIENCE = 120.0
 """Longest the ring may take [s]."""
-_LOOK = 0.1
-SMALL_RUN = (
-    "train.trials=6", "train.demonstrations=4", "learner.update_every=1", "learner.model_updates=5",
-    "learner.ac_updates=5", "learner.pretrain_model_updates=5", "learner.pretrain_ac_updates=5",
-)  # fmt: skip
-"""A training whose nodes reach the memory that they need, with the networks and pictures of the default run."""
 
 
 class NoTrials:
@@ -46,7 +38,7 @@ class NoTrials:
 
 
 def measure(setup: Setup) -> Iterator[Figure]:
-    """Steps per second in lockstep against the bound; then peak memory per node."""
+    """Steps per second in lockstep against the bound; then realtime, and peak memory per node."""
     require_ros()
     trials, rounds = (2, 1) if setup.quick else (8, 3)
     config = load_config(overrides=[f"eval.trials={trials}", "eval.greedy=false"])
@@ -59,10 +51,7 @@ def measure(setup: Setup) -> Iterator[Figure]:
         setup.tell(f"the graph in lockstep, round {number + 1} of {rounds}")
         seconds["graph"].append(graph_seconds(config))
     yield from _lockstep(seconds)
-    setup.tell("peak memory of every node in a training")
-    for node, megabytes in peak_memory(load_config(overrides=SMALL_RUN)).items():
-        values = {f"graph.{node}.peak_rss_mb": round(megabytes, 1)}
-        yield Figure(what=f"peak memory of {node}_node", unit="MB", median=megabytes, values=values)
+    yield from realtime.measure(setup)
 
 
 def _lockstep(seconds: dict[str, list[float]]) -> Iterator[Figure]:
@@ -115,56 +104,14 @@ def graph_seconds(config: Config) -> float:
     """The same for the graph, by the times at which trials were on disk. Untrained weights, as in one process."""
     from meld_core.learner import Learner
 
-    with _run_folder(config) as folder:
+    with run_folder(config) as folder:
         save_weights(folder.weights, Learner(config, NoTrials(), folder.name).weights())
-        _supervise("eval", config, folder)
+        outcome, _ = supervise("eval", config, folder, lambda *_: None)
+        if not outcome.finished:
+            raise BenchError(f"the graph did not come to its end: {outcome.reason}")
         files = sorted((folder.path / "evaluation" / "pending").glob("*"), key=lambda path: path.stat().st_mtime_ns)
         if len(files) != config.eval.trials:
             raise BenchError(f"the graph gave {len(files)} trials, expected {config.eval.trials}")
         stamps = [path.stat().st_mtime_ns * 1e-9 for path in files]
         steps = [len(decode_trial(path.read_bytes())) - config.task.episodes for path in files]
         return (stamps[-1] - stamps[0]) / sum(steps[1:])
-
-
-def peak_memory(config: Config) -> dict[str, float]:
-    """Most resident memory of every node [MB] over a whole training."""
-    with _run_folder(config) as folder:
-        return _supervise("train", config, folder)
-
-
-@contextlib.contextmanager
-def _run_folder(config: Config) -> Iterator[RunFolder]:
-    with tempfile.TemporaryDirectory(prefix="meld-bench-") as name:
-        yield RunFolder(Path(name) / "bench").create(config)
-
-
-def _supervise(mode: str, config: Config, folder: RunFolder) -> dict[str, float]:
-    """Run a graph to its end; peak memory of its nodes [MB]."""
-    with own_domain() as domain:
-        processes = render(mode, config, Options(folder=folder.path))
-        env = environment(folder.path, domain)
-        supervisor = Supervisor(processes, env, folder.path / "logs", quiet=True)
-        peaks: dict[str, float] = {}
-        ended = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(supervisor, peaks, ended), daemon=True)
-        outcome = supervisor.run(watcher.start)
-        ended.set()
-        watcher.join()
-    if not outcome.finished:
-        raise BenchError(f"the graph did not come to its end: {outcome.reason}")
-    return peaks
-
-
-def _watch(supervisor: Supervisor, peaks: dict[str, float], ended: threading.Event) -> None:
-    while not ended.wait(_LOOK):
-        for node, pid in supervisor.process_ids.items():
-            peaks[node] = max(peaks.get(node, 0.0), peak_rss(pid))
-
-
-def peak_rss(pid: int) -> float:
-    """Most resident memory of a process so far [MB]; 0 where it has ended."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-    return 0.0
