@@ -111,6 +111,9 @@ def test_weights_of_another_architecture_are_refused_before_anything_runs() -> N
 
 def test_run_gets_certificate_curve_video_and_report(run: RunFolder) -> None:
     told: list[tuple[str, int, int]] = []
+    with MetricsWriter(run.path, tensorboard=False) as metrics:
+        row = {"due": 80, "missed": 2, **{f"latency/total_{key}_ms": 12.34 for key in ("p50", "p95", "p99", "max")}}
+        metrics.write("latency", trial=4, **row)
     path = evaluate_run(run, "meld train", {"trainer": 17}, lambda *step: told.append(step), collect=TOLD)
     certificate = load_certificate(path)
     assert path == run.certificate
@@ -125,6 +128,8 @@ def test_run_gets_certificate_curve_video_and_report(run: RunFolder) -> None:
     assert (run.videos / "held_out.mp4").stat().st_size > 1000
     page = run.report.read_text()
     assert "0.95 [0.83, 0.99]" in page
+    assert "<td>total</td><td>12.3</td><td>12.3</td><td>12.3</td><td>12.3</td>" in page
+    assert "Over 80 steps of the training, since policy_node was started last; 2 were late or passed over" in page
     assert "data:video/mp4;base64," in page
     assert 'src="data:image/png;base64,' in page
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from meld_core.config import Config, TaskConfig
 from meld_core.evaluation.certificate import CertificateError, check_certificate, make_certificate
 from meld_core.evaluation.readaptation import readaptation, readaptation_lines
 from meld_core.evaluation.scoring import EpisodeScore, Evaluation, score_trial
-from meld_core.reporting.report import _readaptation
+from meld_core.reporting.report import Shown, write_report
 
 NO, YES = False, True
 
@@ -87,10 +88,17 @@ def test_certificate_and_its_lines() -> None:
     assert "readaptation" not in static
 
 
-def test_report_tells_of_changes() -> None:
+def test_report_tells_of_changes(tmp_path: Path) -> None:
     config = Config(task=TaskConfig(episodes=4, switch_probability=0.4))
     evaluation = Evaluation("held_out", "", 0, 4, 40, True, False, 3, "", 9, SCORES)
-    page = "".join(_readaptation(make_certificate(evaluation, config, command="x")))
+    (tmp_path / "curve.png").write_bytes(b"")
+
+    def report(of: Config) -> str:
+        shown = Shown({"curve": tmp_path / "curve.png"})
+        write_report(tmp_path / "report.html", "run", make_certificate(evaluation, of, command="x"), shown)
+        return (tmp_path / "report.html").read_text()
+
+    page = report(config)
     assert "<h2>After the live port has moved</h2>" in page
     assert "<td>trained</td><td>success within 2 episodes</td><td>0.67 [0.21, 0.94]</td><td>3</td>" in page
-    assert list(_readaptation(make_certificate(evaluation, Config(), command="x"))) == []
+    assert "After the live port has moved" not in report(Config())
