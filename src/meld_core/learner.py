@@ -25,6 +25,7 @@ from meld_core.sac_nets import make_actor, make_critics
 from meld_core.schedule import Schedule
 from meld_core.storage import checkpoint
 from meld_core.tasks import draw_later_live
+from meld_core.threads import one_thread
 from meld_core.types import Trial, TrialId
 from meld_core.weights import Weights
 
@@ -119,9 +120,10 @@ class Learner:
                 means.add(self.update_model())
                 _report(on_progress, i + 1, total)
             cache = self._fill_cache()
-            for i in range(due.ac_updates):
-                means.add(self.update_actor_critic(cache, self._schedule.progress(index)))
-                _report(on_progress, due.model_updates + i + 1, total)
+            with one_thread():
+                for i in range(due.ac_updates):
+                    means.add(self.update_actor_critic(cache, self._schedule.progress(index)))
+                    _report(on_progress, due.model_updates + i + 1, total)
         self.version += 1
         return {"skipped_updates": self.skipped} | means.take() | self._counters()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,6 +173,27 @@ def test_updates_follow_the_schedule() -> None:
     assert counted == [(0, 0, -1), (2, 3, 0), (2, 3, 0), (3, 5, 1)]
     assert learner.first_update_step == 10  # two trials of two episodes, of 2 and of 3 steps each
     assert learner.trained_through == 3
+
+
+def test_actor_and_critics_are_updated_on_one_thread_and_the_others_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, seen = tiny_config(), set[int]()
+    learner = Learner(config, Store(some_trials(config)))
+    update = learner.update_actor_critic
+
+    def watched(*arguments: Any) -> Any:
+        seen.add(torch.get_num_threads())
+        return update(*arguments)
+
+    monkeypatch.setattr(learner, "update_actor_critic", watched)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        learner.train_after(1)
+        assert (seen, torch.get_num_threads()) == ({1}, 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_trials_that_arrived_early_change_nothing() -> None:

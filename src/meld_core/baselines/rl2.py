@@ -11,16 +11,14 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from meld_core.baselines.raw_trials import keep, rescore, run_rival
 from meld_core.config import Config
 from meld_core.evaluate import OnProgress
 from meld_core.schedule import TrialPlan, held_out_plans
+from meld_core.threads import one_thread
 from meld_core.types import Trial
 
 if TYPE_CHECKING:
@@ -88,7 +86,7 @@ def train_rl2(
     require_sb3()
     from meld_core.baselines.recurrent_ppo import LearningCurve, train
 
-    with _one_thread():
+    with one_thread():
         return train(config, steps, seed, LearningCurve(config.task.episodes, steps, on_progress, watch))
 
 
@@ -96,7 +94,7 @@ def collect_rl2(
     config: Config, policy: Rl2Policy, plans: Iterable[TrialPlan], clear_belief: bool = False
 ) -> Iterator[Trial]:
     """Trials of a trained policy, on one torch thread; `plan.greedy` says how it acts."""
-    with _one_thread():
+    with one_thread():
         yield from run_rival(config, policy, plans, "rl2", clear_belief)
 
 
@@ -124,13 +122,3 @@ def require_sb3() -> None:
         raise MissingPackageError(
             "RL² needs sb3-contrib, which is not here; install it: pip install 'meld_ros[baselines]'"
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # the number of threads changes the last bits
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 
 import gymnasium
 import numpy as np
-import torch
 
 from meld_core.bench.figures import Figure, Setup
 from meld_core.config import Config, load_config
@@ -22,6 +21,7 @@ from meld_core.sim.arm import POINTING_DOWN
 from meld_core.sim.environment import InsertionEnvironment
 from meld_core.sim.robot import SimRobot
 from meld_core.task_families import make_tasks
+from meld_core.threads import one_thread
 
 _ROUNDS = 3
 
@@ -85,10 +85,9 @@ def _kinematics() -> Callable[[], object]:
     return lambda: arm.inverse(np.array([0.30, 0.0, 0.08]) + rng.uniform(-0.02, 0.02, 3), down, seed)
 
 
+@one_thread()
 def _trials(config: Config, setup: Setup) -> float:
     """The agent is untrained, so that every episode runs to its horizon; the networks have the default sizes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     list(collect(config, None, held_out_plans(config, 1, 0)))  # compiles and caches what is compiled once
     rounds = []
     for _ in range(_ROUNDS):
@@ -96,7 +95,6 @@ def _trials(config: Config, setup: Setup) -> float:
         plans = held_out_plans(config, 1 if setup.quick else 6, 1)
         steps = sum(len(trial) - config.task.episodes for trial in collect(config, None, plans))
         rounds.append(steps / (time.process_time() - began))
-    torch.set_num_threads(threads)
     return float(np.median(rounds))
 
 

@@ -12,11 +12,10 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
-import torch
-
 from meld_core.config import Config
 from meld_core.schedule import TrialPlan
 from meld_core.storage.trial_file import decode_trial, encode_trial
+from meld_core.threads import one_thread
 from meld_core.types import Trial
 from meld_core.weights import Weights
 
@@ -55,12 +54,8 @@ class Job:
         module, _, function = self.collect.partition(":")
         collect: Collect = getattr(importlib.import_module(module), function)
         weights = None if self.weights is None else Weights.from_bytes(self.weights)
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)  # the number of threads changes the last bits
-        try:
+        with one_thread():
             yield from collect(self.config, weights, self.plans, clear_belief=self.clear_belief)
-        finally:
-            torch.set_num_threads(before)
 
 
 def collect_in_processes(job: Job, processes: int) -> Generator[tuple[int, Trial], None, None]:
