@@ -7,25 +7,14 @@ import dataclasses
 
 import numpy as np
 import torch
-from torch import nn
 
+from meld_core.acting_nets import ActingNets, TracedNets
 from meld_core.batch import Inputs, model_image_size, normalised_tool, view_pixels
 from meld_core.config import Config
 from meld_core.latent_contract import ACTIONS, State
-from meld_core.latent_model import make_latent_model
-from meld_core.sac_nets import make_actor
 from meld_core.trial import RowFlags
 from meld_core.types import Observation
 from meld_core.weights import Weights, WeightsError
-
-
-class ActingNets(nn.Module):
-    """The part of all weights that acting needs: belief filter and actor."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.filter = make_latent_model(config).filter
-        self.actor = make_actor(self.filter.belief_size, config.sac)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,14 +31,22 @@ class ReadyWeights:
 
 
 class Agent:
-    """Acts on the belief. Weights change only between trials, because a belief lives in their latent space."""
+    """Acts on the belief. Weights change only between trials, because a belief lives in their latent space.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: Of the run.
+        traced: Record the operations of a tick, which takes half a second: ticks take about half the time afterwards,
+            with the same results. For a process that acts for long; a filter that draws noise acts as without.
+    """
+
+    def __init__(self, config: Config, traced: bool = False) -> None:
         self._config = config
         model_image_size(config)  # fails now on an impossible combination of views and sizes
         with torch.random.fork_rng():
             torch.manual_seed(config.train.seed)
-            self._nets = ActingNets(config).eval()
+            self._nets: ActingNets = ActingNets(config).eval()
+            if traced and not self._nets.filter.noise_size:
+                self._nets = TracedNets(config, self._nets, self._blank())
         self.weights_version = -1
         self.weights_digest = ""
         self._episodes = config.task.episodes
@@ -58,6 +55,20 @@ class Agent:
         self._state: State = self._nets.filter.initial(1)
         self._belief: torch.Tensor | None = None
         self._tool = np.zeros(3)
+
+    def _blank(self) -> Inputs:
+        """Inputs (1, ...) of a black picture."""
+        height, width = model_image_size(self._config)
+        return Inputs(  # a recording tells its inputs apart by their tensors: each needs its own
+            image=torch.zeros(1, height, width, 3, dtype=torch.uint8),
+            tool=torch.zeros(1, ACTIONS),
+            reward=torch.zeros(1),
+            reward_valid=torch.zeros(1),
+            previous_action=torch.zeros(1, ACTIONS),
+            first_in_episode=torch.zeros(1),
+            time=torch.zeros(1, 2),
+            observed=torch.ones(1),
+        )
 
     def prepare(self, weights: Weights) -> ReadyWeights:
         """Make weights ready, in any thread: what acts meanwhile is not touched.
@@ -123,7 +134,7 @@ class Agent:
         """
         self._tool = observation.state.tool_position
         inputs = self._inputs(observation, flags, previous_action)
-        self._state, self._belief = self._nets.filter.update(self._state, inputs, self._draw_noise())
+        self._state, self._belief = self._nets.update(self._state, inputs, self._draw_noise())
 
     def _draw_noise(self) -> torch.Tensor | None:
         """(1, noise_size) for a filter that samples its latent; None for any other, and when greedy."""
@@ -166,5 +177,5 @@ class Agent:
         if self._belief is None:
             raise RuntimeError("no belief yet: observe before acting")
         noise = torch.zeros(1, ACTIONS) if greedy else torch.randn(1, ACTIONS, generator=self._noise)
-        mean, log_std = self._nets.actor(self._belief)
+        mean, log_std = self._nets.choose(self._belief)
         return torch.tanh(mean + log_std.exp() * noise)[0].numpy()

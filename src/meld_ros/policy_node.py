@@ -76,7 +76,7 @@ class PolicyNode(Node):
         self._folder = RunFolder(Path(own.run_folder))
         self._scale = ros.ActionScale(config.robot.step_size, config.robot.control_period)
         self._image_size = (len(config.sim.views) * config.sim.image_size, config.sim.image_size)
-        self._agent = Agent(config)
+        self._agent = Agent(config, traced=True)
         self._diagnostics = Diagnostics(self)
         self._times = StepTimes.of(config, bool(self.get_parameter("use_sim_time").value))
         self._last_trial = (Schedule(config).trials if self._training else config.eval.trials) - 1

@@ -12,7 +12,7 @@ from learning import tiny_config
 from PIL import Image
 from scored_trials import two_episodes
 
-from meld_core.agent import ActingNets
+from meld_core.acting_nets import ActingNets
 from meld_core.config import Config, to_mapping
 from meld_core.evaluation.beliefs import BeliefReader, BeliefTrace, find_reconstructor
 from meld_core.evaluation.probe_evaluation import run_probes

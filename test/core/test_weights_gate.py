@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from meld_core.agent import Agent
-from meld_core.config import Config, to_mapping
+from meld_core.config import Config, load_config, to_mapping
 from meld_core.learner import Learner
 from meld_core.storage.chunks import split_message
-from meld_core.trust.canary import Canary
+from meld_core.trust.canary import Canary, _flags, _observation
 from meld_core.trust.weights_gate import WeightsGate
 from meld_core.trust.weights_intake import WeightsIntake
 from meld_core.weights import Weights, WeightsError
@@ -146,8 +146,6 @@ def test_weights_are_made_ready_while_the_old_ones_act():
 
 def acts(agent):
     """What an agent does in the first trial's first step."""
-    from meld_core.trust.canary import _flags, _observation
-
     agent.begin_trial(3)
     agent.observe(_observation(CONFIG, 2), _flags(0), np.zeros(3, np.float32))
     return agent.act(greedy=True).tolist()
@@ -173,3 +171,33 @@ def test_a_fault_of_the_program_in_the_thread_is_not_swallowed():
     with pytest.raises(KeyError, match="a bug"):
         outcomes_of(intake)
     intake.close()
+
+
+@pytest.mark.parametrize("overrides", [(), ("model.skip=true",), ("model.max_memory=0", "model.readout=false")])
+def test_a_traced_agent_acts_bit_for_bit_as_one_that_is_not(overrides):
+    """Before and after other weights, over two episodes, drawn and greedy; every picture, reward and flag differs."""
+    config = tiny_config(*overrides)
+    plain, traced = Agent(config), Agent(config, traced=True)
+    assert type(traced._nets) is not type(plain._nets)
+    made = Learner(config, Store([]), "demo").weights()
+    shaken = {n: t + torch.linspace(-0.1, 0.1, t.numel()).reshape(t.shape) for n, t in made.tensors.items()}
+    for given in (None, dataclasses.replace(made, version=3, tensors=shaken)):
+        told = []
+        for agent in (plain, traced):
+            if given is not None:
+                agent.load(given)
+            for greedy in (False, True):
+                agent.begin_trial(5, greedy)
+                previous = np.zeros(3, np.float32)
+                for row in range(6):
+                    agent.observe(_observation(config, row), _flags(row), previous)
+                    previous = agent.act(greedy)
+                    told.append((agent, previous.tobytes()))
+        ours, theirs = ([action for who, action in told if who is agent] for agent in (plain, traced))
+        assert ours == theirs
+        assert len(set(ours)) == 12, "not all the same, either"
+
+
+def test_an_agent_whose_filter_draws_noise_is_not_traced():
+    config = load_config(overrides=["model.kind=slac", "slac.base_depth=1", "sim.image_size=64"])
+    assert type(Agent(config, traced=True)._nets) is type(Agent(config)._nets)

@@ -56,7 +56,7 @@ class Ticker:
         rng = np.random.default_rng(0)
         size, views = config.sim.image_size, len(config.sim.views)
         self._images = rng.integers(0, 256, (16, size * views, size, 3), np.uint8)
-        self.agent = Agent(config)
+        self.agent = Agent(config, traced=True)
         self.driver = Driver(config, self.agent, NoSink(), run="bench", boot="0" * 32)
         self._plan = dataclasses.replace(Schedule(config).plan(config.train.demonstrations), index=0)
         self._reward, self._executed = Reward(0.0, False, 0.1), np.zeros(3, np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meld_core.agent import ActingNets
+from meld_core.acting_nets import ActingNets
 from meld_core.batch import TOOL, Inputs, learner_trial, to_inputs
 from meld_core.config import Config
 from meld_core.evaluation.scoring import live_in_episode

@@ -1,0 +1,109 @@
+"""ActingNets: the part of all weights that acting needs; TracedNets: the same without Python between its operations."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from meld_core.batch import Inputs
+from meld_core.config import Config
+from meld_core.latent_contract import State
+from meld_core.latent_model import make_latent_model
+from meld_core.sac_nets import make_actor
+
+_REHEARSALS = 4
+"""Calls after which a recording runs at its full speed."""
+
+
+class ActingNets(nn.Module):
+    """Belief filter and actor."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.filter = make_latent_model(config).filter
+        self.actor = make_actor(self.filter.belief_size, config.sac)
+
+    def update(self, state: State, inputs: Inputs, noise: Tensor | None) -> tuple[State, Tensor]:
+        """See `BeliefFilter.update`."""
+        return self.filter.update(state, inputs, noise)
+
+    def choose(self, belief: Tensor) -> tuple[Tensor, Tensor]:
+        """Belief (1, D) → mean and log std before the squash, (1, A) each."""
+        mean, log_std = self.actor(belief)
+        return mean, log_std
+
+
+class TracedNets(ActingNets):
+    """Belief filter and actor, recorded once by torch.jit.trace: the same operations, so the same numbers bit for bit.
+
+    For filters without noise and for one row at a time that was observed, as an agent has it. Deep copies share the
+    recording, and may be given other weights of the same shapes.
+    """
+
+    def __init__(self, config: Config, nets: ActingNets, inputs: Inputs) -> None:
+        """Record what `nets` do with `inputs` (1, ...). Half a second; not beside other threads that warn."""
+        super().__init__(config)
+        super().load_state_dict(nets.state_dict())
+        self.eval()
+        state = self.filter.initial(1)
+        self._names = tuple(sorted(state))
+        self._example = (*(state[name] for name in self._names), *_parts(inputs))
+        self._recorded = [  # in a list, so that they are no parts of the state dict
+            _recorded(_Update(self.filter, self._names), self._example),
+            _recorded(self.actor, (torch.zeros(1, self.filter.belief_size),)),
+        ]
+        self._rehearse()
+
+    def _rehearse(self) -> None:
+        with torch.inference_mode():
+            for _ in range(_REHEARSALS):
+                self.choose(self._recorded[0](*self._example)[-1])
+
+    def update(self, state: State, inputs: Inputs, noise: Tensor | None) -> tuple[State, Tensor]:
+        """See `BeliefFilter.update`."""
+        *values, belief = self._recorded[0](*(state[name] for name in self._names), *_parts(inputs))
+        return dict(zip(self._names, values, strict=True)), belief
+
+    def choose(self, belief: Tensor) -> tuple[Tensor, Tensor]:
+        """Belief (1, D) → mean and log std before the squash, (1, A) each."""
+        mean, log_std = self._recorded[1](belief)
+        return mean, log_std
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Into the networks and into their recording."""
+        found = super().load_state_dict(state_dict, strict, assign)
+        for recorded, net in zip(self._recorded, (_Update(self.filter, self._names), self.actor), strict=True):
+            recorded.load_state_dict(net.state_dict(), strict=False)  # constants are in a recording's, not in the net's
+        self._rehearse()
+        return found
+
+
+class _Update(nn.Module):
+    """A filter's update as a function of tensors only."""
+
+    def __init__(self, filter_: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.filter, self._names = filter_, names
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """The state's tensors, then those of the inputs → the next state's, then the belief."""
+        count = len(self._names)
+        update: Callable[..., tuple[State, Tensor]] = self.filter.update  # type: ignore[assignment]
+        state, belief = update(dict(zip(self._names, values[:count], strict=True)), Inputs(*values[count:]))
+        return (*(state[name] for name in self._names), belief)
+
+
+def _parts(inputs: Inputs) -> tuple[Tensor, ...]:
+    return tuple(getattr(inputs, field.name) for field in dataclasses.fields(inputs))
+
+
+def _recorded(net: nn.Module, example: tuple[Tensor, ...]) -> Any:
+    """torch says that it will not develop this further; nothing else keeps the numbers (docs/PERFORMANCE.md)."""
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(net, example, check_trace=False)
