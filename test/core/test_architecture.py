@@ -79,8 +79,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 
 BLIND = ("acting_nets", "agent", "belief_cache", "collector", "driver", "joiner", "latent_contract", "latent_model",
          "learner", "nets", "detectors/classifier", "detectors/drift", "detectors/net", "detectors/pose",
-         "detectors/training", "rewards", "sac", "sac_nets", "schedule", "scripted_search", "slac/convolution", "slac/model", "slac/nets",
-         "weights")  # fmt: skip
+         "detectors/training", "rewards", "sac", "sac_nets", "schedule", "scripted_search", "slac/convolution",
+         "slac/model", "slac/nets", "weights")  # fmt: skip
 """Modules of meld_core in which the simulator's knowledge has no name."""
 
 
