@@ -140,9 +140,14 @@ def shaping_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
     A setting that it lacks came later and counts as its default, which changes nothing.
     """
-    flat = flatten(to_mapping(Config())) | flatten(config)
+    flat = _defaults() | flatten(config)
     shaping = (*_SHAPING, "slac.") if flat["model.kind"] == "slac" else _SHAPING
     return {name: value for name, value in flat.items() if name.startswith(shaping)}
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return flatten(to_mapping(Config()))
 
 
 def architecture_of(config: Mapping[str, Any]) -> str:

@@ -87,7 +87,7 @@ class PolicyNode(Node):
             self.get_logger().warning(sentence)
         largest = largest_trial(config)
         self._sender = TrialSender(self, self._spool, self._diagnostics, largest) if self._training else None
-        self._gate = WeightsGate(config, self._folder.name)
+        self._gate = WeightsGate(config, self._folder.name, traced=True)
         self._weights: WeightsReceiver | None = None
         self._early_weights: list[ReadyWeights] = []
         self._collector: Collector | None = None
@@ -127,7 +127,7 @@ class PolicyNode(Node):
         ros.subscription(self, ros.RECORDED, self._part(ros.RECORDED.name, ros.scalars_from_msg), qos)
         ros.subscription(self, ros.EXECUTED_ACTION, ros.timed(self._on_executed))
         if self._training:
-            self._weights = WeightsReceiver(self, self._gate, self._agent, self._diagnostics, self._on_weights)
+            self._weights = WeightsReceiver(self, self._gate, self._diagnostics, self._on_weights)
             ros.subscription(self, ros.TRIALS_ACK, self._on_ack, events=ros.on_alive(self._trainer_link.heard))
 
     def _start(self, plans: Callable[[int], TrialPlan | None], first: int) -> None:

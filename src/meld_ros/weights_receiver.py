@@ -9,7 +9,7 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from std_msgs.msg import UInt8MultiArray
 
-from meld_core.agent import Agent, ReadyWeights
+from meld_core.agent import ReadyWeights
 from meld_core.trust.weights_gate import WeightsGate
 from meld_core.trust.weights_intake import WeightsIntake
 from meld_ros import conversions as ros
@@ -25,7 +25,6 @@ class WeightsReceiver:
     Args:
         node: Whose topic it is.
         gate: Says which may act.
-        agent: Knows how to make weights ready.
         diagnostics: Gets what was refused.
         deliver: Takes weights that may act.
     """
@@ -34,12 +33,11 @@ class WeightsReceiver:
         self,
         node: Node,
         gate: WeightsGate,
-        agent: Agent,
         diagnostics: Diagnostics,
         deliver: Callable[[ReadyWeights], None],
     ) -> None:
         self._diagnostics, self._deliver = diagnostics, deliver
-        self._intake = WeightsIntake(gate.admit, agent.prepare)
+        self._intake = WeightsIntake(gate.admit)
         self._timer = node.create_timer(_LOOK, self._hand_over, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._timer.cancel()
         ros.subscription(node, ros.WEIGHTS, self._on_weights)

@@ -125,7 +125,7 @@ def test_weights_are_made_ready_while_the_old_ones_act():
         assert go_on.wait(60.0)
         return gate.admit(data)
 
-    intake = WeightsIntake(slowly, agent.prepare)
+    intake = WeightsIntake(slowly)
     new = dataclasses.replace(weights(1), tensors={n: t * 1.5 for n, t in weights(1).tensors.items()})
     data = new.to_bytes()
     for piece in split_message(data, whole=10, size=len(data) // 3 + 1):
@@ -153,7 +153,7 @@ def acts(agent):
 
 def test_an_intake_hands_over_in_order_what_may_act_and_why_the_rest_may_not():
     gate = WeightsGate(CONFIG, "demo")
-    intake = WeightsIntake(gate.admit, Agent(CONFIG).prepare)
+    intake = WeightsIntake(gate.admit)
     for data in (weights(0).to_bytes(), b"no weights", weights(0).to_bytes(), weights(2).to_bytes()):
         intake.put(data)
     first, refused, second = outcomes_of(intake)
@@ -166,7 +166,7 @@ def test_a_fault_of_the_program_in_the_thread_is_not_swallowed():
     def broken(_):
         raise KeyError("a bug")
 
-    intake = WeightsIntake(broken, Agent(CONFIG).prepare)
+    intake = WeightsIntake(broken)
     intake.put(b"weights")
     with pytest.raises(KeyError, match="a bug"):
         outcomes_of(intake)

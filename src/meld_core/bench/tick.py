@@ -108,7 +108,7 @@ def swaps(config: Config, count: int) -> Iterator[Figure]:
     tick, weights = Ticker(config), Learner(config, Store([]), "bench").weights()
     messages = [dataclasses.replace(weights, version=version).to_bytes() for version in range(count)]
     timed(tick, 100)  # the first ones compile
-    intake = WeightsIntake(WeightsGate(config, "bench").admit, tick.agent.prepare)
+    intake = WeightsIntake(WeightsGate(config, "bench", traced=True).admit)
     swapped, readied, meanwhile = [], [], []
     for data in messages:
         began = time.perf_counter_ns()

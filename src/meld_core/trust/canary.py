@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meld_core.agent import Agent
+from meld_core.agent import Agent, ReadyWeights
 from meld_core.config import Config
 from meld_core.trial import RowFlags
 from meld_core.types import Observation, Reward, RobotState
@@ -17,14 +17,19 @@ _ROWS = 3
 class Canary:
     """Tries weights out, on an agent of its own."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._agent = Agent(config)
+    def __init__(self, config: Config, traced: bool = False) -> None:
+        """`traced`: as `Agent` has it, for whoever acts with what passed."""
+        self._agent = Agent(config, traced)
         self._observations = [_observation(config, row) for row in range(2 * _ROWS)]
 
-    def check(self, weights: Weights) -> None:
-        """Raise WeightsError unless these weights fit and give finite actions within [-1, 1] on every observation."""
-        self._agent.load(weights)
+    def check(self, weights: Weights) -> ReadyWeights:
+        """Try weights. Returns the very networks that were tried, ready to act.
+
+        Raises:
+            WeightsError: unless these weights fit and give finite actions within [-1, 1] on every observation.
+        """
+        ready = self._agent.prepare(weights)
+        self._agent.load(ready)
         for greedy in (True, False):
             self._agent.begin_trial(0, greedy)
             previous = np.zeros(3, np.float32)
@@ -36,6 +41,7 @@ class Canary:
                         f"weights version {weights.version} answer {previous.tolist()} to the fixed observation {row}, "
                         "expected finite actions within [-1, 1]: not used"
                     )
+        return ready
 
 
 def _flags(row: int) -> RowFlags:

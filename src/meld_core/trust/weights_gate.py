@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from meld_core.agent import ReadyWeights
 from meld_core.config import Config, to_mapping
 from meld_core.trust.canary import Canary
 from meld_core.weights import Weights, WeightsError
@@ -17,17 +18,21 @@ class WeightsGate:
         config: Of the run.
         run: Its name.
         clock: Steady seconds.
+        traced: Whether they are made ready for an agent whose ticks are traced.
     """
 
-    def __init__(self, config: Config, run: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, config: Config, run: str, clock: Callable[[], float] = time.monotonic, traced: bool = False
+    ) -> None:
         self._config, self._run, self._clock = config, run, clock
-        self._canary = Canary(config)
+        self._settings = to_mapping(config)
+        self._canary = Canary(config, traced)
         self._known: dict[int, str] = {}
         self._since: dict[int, float] = {}
         self._newest = b""
 
-    def admit(self, data: bytes) -> Weights | None:
-        """Weights from bytes; None where they are here already.
+    def admit(self, data: bytes) -> ReadyWeights | None:
+        """Weights from bytes, ready to act; None where they are here already.
 
         Raises:
             WeightsError: in one sentence, why they may not act.
@@ -37,18 +42,18 @@ class WeightsGate:
         weights = Weights.from_bytes(data)
         if weights.run != self._run:
             raise WeightsError(f"weights of run '{weights.run}' came, this is '{self._run}'")
-        weights.check_fits(self._config)
-        if weights.config != to_mapping(self._config):
+        if weights.config != self._settings:
+            weights.check_fits(self._config)
             raise WeightsError(f"weights version {weights.version} were trained with another config than this run's")
         if self._known.get(weights.version) == weights.digest:
             return None
         newest = max(self._known, default=-1)
         if weights.version <= newest:
             raise WeightsError(f"weights version {weights.version} came, version {newest} is here already")
-        self._canary.check(weights)
+        ready = self._canary.check(weights)
         self._newest = data
         self._known[weights.version], self._since[weights.version] = weights.digest, self._clock()
-        return weights
+        return ready
 
     def seconds_since(self, version: int) -> float | None:
         """Since when weights of this version are here [s]; None where they are not."""

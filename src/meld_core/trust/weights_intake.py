@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import collections
 import queue
+import sys
 import threading
 from collections.abc import Callable
 
 from meld_core.agent import ReadyWeights
 from meld_core.storage.chunks import Assembler
-from meld_core.weights import Weights
+
+_SWITCH = 1e-4
+"""After this a thread gives way to another one that waits [s]."""
 
 
 class WeightsIntake:
-    """Joins pieces, checks and tries the weights, copies them into networks, one message after the other.
+    """Joins pieces and lets weights be checked, copied and tried, one message after the other.
+
+    Python lets a thread go on for 5 ms before it gives way to another one, and a tick has to ask several times: while
+    there is such an intake, every thread of the process gives way sooner.
 
     Args:
-        admit: Weights from bytes, None where they are here already; raises ValueError where they may not act
+        admit: Weights from bytes, ready to act; None where they are here already; raises ValueError where they may not
             (`WeightsGate.admit`).
-        prepare: Copies them into networks (`Agent.prepare`).
     """
 
-    def __init__(self, admit: Callable[[bytes], Weights | None], prepare: Callable[[Weights], ReadyWeights]) -> None:
-        self._admit, self._prepare = admit, prepare
+    def __init__(self, admit: Callable[[bytes], ReadyWeights | None]) -> None:
+        self._admit = admit
+        self._patience = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH)
         self._assembler = Assembler()
         self._pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._outcomes: collections.deque[ReadyWeights | Exception | None] = collections.deque()
@@ -39,8 +46,7 @@ class WeightsIntake:
 
     def _ready(self, piece: bytes) -> ReadyWeights | None:
         data = self._assembler.add(piece)
-        weights = None if data is None else self._admit(data)
-        return None if weights is None else self._prepare(weights)
+        return None if data is None else self._admit(data)
 
     def put(self, piece: bytes) -> None:
         """A message of `weights`: all of them, or a piece. Returns at once."""
@@ -72,3 +78,4 @@ class WeightsIntake:
         """End the thread; what it has under way is lost. Safe to call twice."""
         self._pieces.put(None)
         self._thread.join()
+        sys.setswitchinterval(self._patience)
