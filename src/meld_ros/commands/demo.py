@@ -71,17 +71,26 @@ def _introduction(config: Config) -> str:
 
 
 class DemoTable:
-    """One line per finished task, in order of finishing."""
+    """One line per finished task, in order of the tasks, whichever finishes first."""
 
     def __init__(self, config: Config) -> None:
         episodes = [f"episode {number + 1}" for number in range(config.task.episodes)]
-        self.table = Table("task", "live port", *episodes, "last: first try right", title="unseen tasks (simulation)")
+        self._columns = ("task", "live port", *episodes, "last: first try right")
+        self._lines: dict[int, list[str]] = {}
 
     def add(self, index: int, trial: Trial) -> None:
         """Add a finished trial."""
         live, scores = int(trial.meta.task["live"]), score_trial(trial)
         last = "[green]yes[/green]" if scores[-1].first_attempt else "[red]no[/red]"
-        self.table.add_row(str(index + 1), str(live + 1), *[told(score, live) for score in scores], last)
+        self._lines[index] = [str(index + 1), str(live + 1), *[told(score, live) for score in scores], last]
+
+    @property
+    def table(self) -> Table:
+        """What is known so far."""
+        table = Table(*self._columns, title="unseen tasks (simulation)")
+        for _, line in sorted(self._lines.items()):
+            table.add_row(*line)
+        return table
 
 
 def told(score: EpisodeScore, live: int) -> str:
