@@ -68,6 +68,9 @@ class AttendNode(Node):
             self._say("nothing is waited for")
             return
         self.answered.clear()
+        if not self._next_task.wait_for_service(_PATIENCE):  # a call that nobody hears yet is lost
+            self._say(f"robot_node cannot be reached for {_PATIENCE:g} s; does the run still go on? meld doctor")
+            return
         answer = self._next_task.call_async(ros.SERVICE.Request())
         answer.add_done_callback(self._on_answer)
 

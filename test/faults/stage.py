@@ -214,6 +214,13 @@ class Stage:
         act()
         return at
 
+    def close(self) -> None:
+        """End everything, for another stage."""
+        for process in (self.robot, self.driver, self.commander, *([self.clock] if self.clock else [])):
+            self.ros.mortal.add(process.pid)
+            process.kill()
+            process.wait()
+
     def recover(self) -> None:
         """Mend every fault: start again what is dead, make everybody behave, clear a stop."""
         for process in (self.robot, self.driver, self.commander):

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,17 @@ from meld_ros.graph import ROBOT
 from meld_ros.share import resolve_config
 from test.faults.driver_bench import READY, STAND_INS
 from test.faults.test_conformance import training, trials_of, write_config
-from test.ros.conftest import ROOT, Ros
+from test.ros.conftest import DEADLINE, ROOT, Ros
 from test.ros.stand_ins import Listener, parameters
 
 PLACES = ((0.30, -0.044, 0.055), (0.30, 0.0, 0.055), (0.30, 0.044, 0.055))
 """Where the test brings the tool [m]."""
 
 
-def meld(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def meld(ros: Ros, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """A command of `meld`, under way; its input is a pipe."""
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "meld_ros.cli", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": path},
@@ -45,6 +46,7 @@ def meld(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    return ros.adopt(process)
 
 
 class Hand(Listener):
@@ -93,7 +95,7 @@ def test_ports_are_taught_with_the_tool_and_a_moving_or_absent_arm_is_refused(ro
     config = resolve_config("ros2_control", "ethernet", str(tmp_path / "short.yaml"), ["task.taught=none"])
     ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY})
     settings = ("--robot", "ros2_control", "--config", "short.yaml")
-    teach = meld(tmp_path, "task", "teach", "ports.yaml", "--repeats", "2", "--held-out", "3", *settings)
+    teach = meld(ros, tmp_path, "task", "teach", "ports.yaml", "--repeats", "2", "--held-out", "3", *settings)
     hand = Hand(ros, config.robot.step_size, config.robot.control_period)
     refused = hand.calls("teach")
     assert not refused.success
@@ -113,13 +115,13 @@ def test_ports_are_taught_with_the_tool_and_a_moving_or_absent_arm_is_refused(ro
     assert np.abs(taught - np.array(PLACES) - [0, 0, config.reward.goal_depth]).max() < 0.003
     assert placement.splits == ("train", "train", "held_out")
     assert placement.teachings == (2, 2, 2)
-    check = meld(tmp_path, "task", "check", "ports.yaml", *settings)
+    check = meld(ros, tmp_path, "task", "check", "ports.yaml", *settings)
     shown, _ = check.communicate()
     assert check.returncode == 0
     assert [line for line in shown.splitlines() if "split hash" in line] == [
         line for line in out.splitlines() if "split hash" in line
     ]
-    again = meld(tmp_path, "task", "teach", "ports.yaml", *settings)
+    again = meld(ros, tmp_path, "task", "teach", "ports.yaml", *settings)
     assert "teach it again with --replace" in again.communicate()[1]
     assert again.returncode == 2
 
@@ -141,7 +143,7 @@ def test_a_run_waits_until_the_person_has_changed_the_task(ros: Ros, tmp_path: P
     text = (tmp_path / "short.yaml").read_text().replace("task: {horizon: 6}", taught)
     (tmp_path / "short.yaml").write_text(text)
     ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY})
-    run = training(tmp_path, "ros2_control", "task:=ethernet", "run:=x")
+    run = ros.adopt(training(tmp_path, "ros2_control", "task:=ethernet", "run:=x"))
     listener, asked = Listener(ros), []
     moved: list[Any] = []
     confirmed: list[GateReport] = []
@@ -158,25 +160,27 @@ def test_a_run_waits_until_the_person_has_changed_the_task(ros: Ros, tmp_path: P
     since = len(listener.said)
     ros.until(lambda: sum("policy: " in said for said in listener.said[since:]) >= 3, "three more heartbeats")
     assert (moved, listener.reports[-1].state.value) == ([], "HOLD")
-    person = meld(tmp_path, "task", "attend")
+    person = meld(ros, tmp_path, "task", "attend")
     assert person.stdin is not None
+    assert person.stderr is not None
+    shown: list[str] = []
+    reading = threading.Thread(target=lambda: shown.extend(person.stderr), daemon=True)
+    reading.start()
 
     def ended() -> bool:
-        """Enter each time that another change is asked for."""
-        if waits() and (not confirmed or listener.reports[-1].key != confirmed[-1].key):
+        """Enter each time that the person reads of another change."""
+        if sum(line.startswith("waiting for ") for line in shown) > len(confirmed):
             confirmed.append(listener.reports[-1])
             person.stdin.write("\n")
             person.stdin.flush()
         return run.poll() is not None
 
-    ros.until(lambda: person.poll() is None and listener.node.count_publishers("gate_state") > 0, "attend")
-    attend_hears(ros, listener)
-    ros.until(ended, "the end of the run")
+    ros.until(ended, "the end of the run", 3 * DEADLINE)
     said, _ = run.communicate()
     assert run.returncode == 0, said
     person.send_signal(signal.SIGINT)
-    _, heard = person.communicate()
-    assert heard.count("waiting for a person to set up task 'ethernet-train-") == len(confirmed)
+    reading.join(DEADLINE)
+    assert "".join(shown).count("waiting for a person to set up task 'ethernet-train-") == len(confirmed)
     assert "waiting for a person to set up task 'ethernet-train-0-middle'" in said
     config, trials = trials_of(tmp_path, "x")
     assert [trial.meta.task["id"] for trial in trials] == ["ethernet-train-0-middle", "ethernet-train-1-middle"]
@@ -187,13 +191,3 @@ def test_a_run_waits_until_the_person_has_changed_the_task(ros: Ros, tmp_path: P
     assert held_out.live == 2
     with pytest.raises(ConfigError, match="no port of .*ports.yaml belongs to 'validation'"):
         make_tasks(config.task).sample("validation", 0)
-
-
-def attend_hears(ros: Ros, listener: Listener) -> None:
-    """Wait until `meld task attend` subscribes."""
-    ros.until(
-        lambda: any(
-            end.node_name == "attend" for end in listener.node.get_subscriptions_info_by_topic(msgs.GATE_STATE.name)
-        ),
-        "meld task attend",
-    )

@@ -200,18 +200,19 @@ def test_fault_13_a_dead_reward_node_invents_no_reward(ros: Ros, small: Config, 
     """Realtime: the arm goes on, what was not judged is marked, the trial neither succeeds nor fails by default."""
     patient = dataclasses.replace(small.gate, policy_lease=5.0, max_age=5.0, expiry_periods=5.0, step_timeout=10.0)
     robot = dataclasses.replace(small.robot, mode="realtime", control_period=0.5)
-    config = dataclasses.replace(small, gate=patient, robot=robot)
+    plenty = dataclasses.replace(small.train, trials=50, demonstrations=50)
+    config = dataclasses.replace(small, gate=patient, robot=robot, train=plenty)
     config = dataclasses.replace(config, reward=dataclasses.replace(config.reward, stale_after=5.0))
     run = RunFolder(tmp_path / "run").create(config)
-    trainer = StandInTrainer(ros, 2)
+    trainer = StandInTrainer(ros, config.train.trials)
     nodes = ros.start_graph("train", config, run, "robot", "reward", "policy")
     ros.until(lambda: trainer.trials, "the first trial")
     assert all(trial.rows["reward_valid"].any() for trial in trainer.trials.values())
     nodes["reward"].kill()
-    ros.until(lambda: len(trainer.trials) >= 2, "the second trial")
-    trial = list(trainer.trials.values())[-1]
-    later = trial.rows["reward_valid"][len(trial) // 2 :]
-    judged = later & ~trial.rows["first_in_episode"][len(trial) // 2 :]
+    begun = len(trainer.trials)
+    ros.until(lambda: len(trainer.trials) >= begun + 2, "a trial that began after that")
+    trial = list(trainer.trials.values())[begun + 1]
+    judged = trial.rows["reward_valid"] & ~trial.rows["first_in_episode"]
     assert not judged.any(), "the reward at an episode's first row is 0 by definition; all others are not known"
     assert np.isnan(trial.rows["reward"][~trial.rows["reward_valid"]]).all()
     assert not trial.meta.aborted

@@ -24,7 +24,7 @@ from test.ros.conftest import ROOT, Ros
 SETTINGS = """
 task: {horizon: 6}
 driver: {stale_after: 2.0, connect_timeout: 60.0, reset_speed: 1.5, park_speed: 1.5}
-gate: {policy_lease: 5.0, max_age: 5.0}
+gate: {policy_lease: 5.0, max_age: 5.0, step_timeout: 20.0}
 train: {trials: 2, demonstrations: 1}
 """
 CAMERAS = """
@@ -39,7 +39,7 @@ def write_config(path: Path, more: str = "") -> None:
     """The smoke test's sizes, two trials, patience for a busy machine."""
     smoke = (ROOT / "config" / "smoke.yaml").read_text().replace("  horizon: 6\n", "").replace("task:\n", "")
     smoke = smoke.replace("train:\n  trials: 4\n  demonstrations: 2\n  checkpoint_every: 2\n", "")
-    path.write_text(smoke + SETTINGS + more)
+    path.write_text(smoke.replace("reward:\n", "reward:\n  stale_after: 10.0\n") + SETTINGS + more)
 
 
 def training(folder: Path, robot: str, *arguments: str) -> subprocess.Popen[str]:
@@ -65,7 +65,7 @@ def trials_of(folder: Path, run: str) -> tuple[Config, list[Trial]]:
 
 def train(ros: Ros, folder: Path, robot: str, run: str) -> tuple[Config, list[Trial]]:
     """A whole run on one robot."""
-    process = training(folder, robot, f"run:={run}")
+    process = ros.adopt(training(folder, robot, f"run:={run}"))
     out, _ = process.communicate(timeout=270)
     assert process.returncode == 0, out
     return trials_of(folder, run)
@@ -146,7 +146,8 @@ def test_two_robots_in_two_namespaces_do_not_hear_each_other(ros: Ros, tmp_path:
     for side in ("left", "right"):
         ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY}, namespace=f"/{side}")
     sides = {
-        side: training(tmp_path, "ros2_control", f"run:={side}", f"namespace:={side}") for side in ("left", "right")
+        side: ros.adopt(training(tmp_path, "ros2_control", f"run:={side}", f"namespace:={side}"))
+        for side in ("left", "right")
     }
     ends: dict[str, set[str]] = {}
     while any(process.poll() is None for process in sides.values()):

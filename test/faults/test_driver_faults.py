@@ -90,6 +90,7 @@ def test_23_joint_states_that_jump_to_one_value_stop_the_arm(ros: Ros, config: C
     waited = bench.starved()
     began = bench.inject(f"jump:{value}")
     bench.wiggle(1, bench.stopped, "STOPPED")
+    ros.until(lambda: any(np.ptp(m.joints) == 0 for m in bench.told), "the nonsense itself")
     nonsense = next(m.at for m in bench.told if np.ptp(m.joints) == 0)
     took, stall = bench.stopped_at() - nonsense, bench.starved() - waited
     tell(23, config, took, stall)

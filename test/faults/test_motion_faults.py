@@ -12,6 +12,11 @@ import pytest
 from test.faults.scenarios import SCENARIOS
 from test.ros.conftest import Ros
 
+_ATTEMPTS = 3
+_STARVED = 0.02
+"""Limits are longer by what the machine kept the arm's stack waiting: where that is more than this [s], they may be so
+long that even an unguarded arm keeps them, which proves nothing; it is played again."""
+
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_arm_is_safe(ros: Ros, name: str) -> None:
@@ -24,6 +29,11 @@ def test_the_arm_is_safe(ros: Ros, name: str) -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_without_its_guard_the_oracle_objects(ros: Ros, name: str) -> None:
     scenario = SCENARIOS[name]
-    outcome = scenario.play(scenario.stage(ros, guarded=False))
-    print(f"fault {scenario.number}, {name} without {scenario.without}: {outcome}; {outcome.complaints}")
+    for _ in range(_ATTEMPTS):
+        stage = scenario.stage(ros, guarded=False)
+        outcome = scenario.play(stage)
+        print(f"fault {scenario.number}, {name} without {scenario.without}: {outcome}; {outcome.complaints}")
+        if outcome.complaints or outcome.stall < _STARVED:
+            break
+        stage.close()
     assert outcome.complaints != []

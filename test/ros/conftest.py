@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -89,6 +90,12 @@ class Ros:
         self._processes.append(process)
         return process
 
+    def adopt(self, process: Process) -> Process:
+        """A process that ends with the test at the latest; that it ends sooner is no fault."""
+        self._processes.append(process)
+        self.mortal.add(process.pid)
+        return process
+
     def start_graph(self, mode: str, config: Config, folder: RunFolder, *names: str) -> dict[str, Process]:
         """Nodes of a graph as processes, with the parameters that the graph gives them."""
         options = Options(folder=folder.path)
@@ -112,7 +119,8 @@ class Ros:
     def close(self) -> None:
         for process in self._processes:
             process.send_signal(signal.SIGKILL)
-            process.communicate()
+            with contextlib.suppress(ValueError):  # its output was read to the end already
+                process.communicate()
         for context, background, node in self._apart:
             background.close()
             node.close()

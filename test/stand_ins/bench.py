@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mujoco
@@ -23,8 +24,10 @@ _GAINS = (150.0, 300.0, 200.0, 60.0, 80.0, 30.0)
 """Stiff position servos [N m/rad]; a wx250s's own gains are not published in these units."""
 _LAG = 0.05
 """Time constant of the servos [s]."""
-_LONGEST = 0.2
-"""A process that was not scheduled for longer lets physics fall behind instead of leaping [s]."""
+_SLICE = 5
+"""Steps of physics between two looks at the targets."""
+_LONGEST = 5.0
+"""Of more than this nothing is made up for [s]."""
 
 
 def load_model() -> mujoco.MjModel:
@@ -47,7 +50,7 @@ def load_model() -> mujoco.MjModel:
 
 
 class Bench:
-    """Physics in steps of steady time. `targets` are the servos' goals [rad]."""
+    """Physics in steps of steady time."""
 
     def __init__(self, start: tuple[float, ...] = SLEEP) -> None:
         self.model = load_model()
@@ -58,7 +61,6 @@ class Bench:
         self._finger_addresses = [self.model.joint(name).qposadr[0] for name in FINGERS]
         self._finger_servos = [self.model.actuator(name).id for name in FINGERS]
         self.data.qpos[self._addresses] = start
-        self.targets = np.array(start, np.float64)
         self.fingers = 0.020
         self.dead: int | None = None
         """Index of a joint whose motor is jammed."""
@@ -102,15 +104,23 @@ class Bench:
         offset = self.tip - self.live_port
         return bool(np.hypot(*offset[:2]) < 0.008 and offset[2] <= -self.depth)
 
-    def advance(self) -> None:
-        """Let physics catch up with steady time."""
-        now = time.monotonic()
-        count = round(min(now - self.now, _LONGEST) / self.model.opt.timestep)
-        self.now = now
+    def advance(self, targets: Callable[[float], np.ndarray]) -> Iterator[float]:
+        """Let physics catch up with steady time, in slices of 10 ms at most; yields the time at the end of each.
+
+        A process that was not scheduled for a while goes on as one that was: each slice has the targets of its time.
+        """
+        until = time.monotonic()
+        self.now = max(self.now, until - _LONGEST)
+        while (steps := min(_SLICE, int((until - self.now) / self.model.opt.timestep))) > 0:
+            self.now += steps * self.model.opt.timestep
+            self._advance(targets(self.now), steps)
+            yield self.now
+
+    def _advance(self, targets: np.ndarray, steps: int) -> None:
         jammed = None if self.dead is None else self.data.qpos[self._addresses[self.dead]]
-        self.data.ctrl[self._servos] = self.targets
+        self.data.ctrl[self._servos] = targets
         self.data.ctrl[self._finger_servos] = (self.fingers, -self.fingers)
-        for _ in range(count):
+        for _ in range(steps):
             mujoco.mj_step(self.model, self.data)
             if self.dead is not None:
                 self.data.qpos[self._addresses[self.dead]] = jammed

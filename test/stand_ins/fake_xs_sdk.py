@@ -104,11 +104,17 @@ class FakeXsSdk(Node):
             goal = np.where(np.isfinite(goal), goal, -math.pi)
         if ((goal < np.array(LOWER) - 1e-4) | (goal > np.array(UPPER) + 1e-4)).any():
             self._wrong(f"{goal.round(3).tolist()} rad were commanded, beyond the limits")
-        self._start, self._goal, self._begun = self._profiled(), goal, time.monotonic()
+        self._catch_up()
+        now = time.monotonic()
+        self._start, self._goal, self._begun = self._profiled(now), goal, now
 
-    def _profiled(self) -> np.ndarray:
+    def _catch_up(self) -> None:
+        for _ in self._bench.advance(self._profiled):
+            pass
+
+    def _profiled(self, now: float) -> np.ndarray:
         span = max(self._registers["Profile_Velocity"] * 1e-3, 1e-3)
-        share = min((time.monotonic() - self._begun) / span, 1.0)
+        share = min(max(now - self._begun, 0.0) / span, 1.0)
         return self._start + (self._goal - self._start) * (3 * share**2 - 2 * share**3)
 
     def _on_single(self, msg: JointSingleCommand) -> None:
@@ -152,9 +158,8 @@ class FakeXsSdk(Node):
         return response
 
     def _on_timer(self) -> None:
-        self._bench.targets = self._profiled()
         self._move_fingers()
-        self._bench.advance()
+        self._catch_up()
         stamp = self.get_clock().now().to_msg()
         self._truth.publish(self._joint_state(self._bench.joints, stamp))
         kind, _, value = self._fault.partition(":")

@@ -52,6 +52,7 @@ class Trajectory:
 
     def sample(self, now: float) -> np.ndarray:
         """Desired positions (6,) [rad]."""
+        now = max(now, self.times[0])
         if now >= self.times[-1]:
             return self.positions[-1]
         k = int(np.searchsorted(self.times, now, side="right")) - 1
@@ -81,6 +82,7 @@ class TrajectoryController(Node):
         self._faults = str(self.declare_parameter("faults", "").value)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._bench, self._size, self._every, self._count = Bench(start), size, every, 0
+        self._start = np.array(start, np.float64)
         self._fault, self._frozen = "", None
         self._trajectory: Trajectory | None = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -113,21 +115,23 @@ class TrajectoryController(Node):
         if wrong or begun + times[-1] < now:
             self.get_logger().error(f"refused a trajectory of joints {list(msg.joint_names)} with times {times[:5]}")
             return
+        self._catch_up()
         joints = self._bench.joints
         self._trajectory = Trajectory(msg, now, begun, joints, self._bench.velocities)
         self._recorder.command(now, self._trajectory.positions[-1], len(times), times[-1], joints)
 
     def _on_timer(self) -> None:
-        if self._trajectory is not None:
-            self._bench.targets = self._trajectory.sample(time.monotonic())
-        self._bench.advance()
-        self._recorder.tick(self._bench.now, self._bench.joints, self._bench.tip)
+        self._catch_up()
         stamp = self.get_clock().now()
         self._truth.publish(self._joint_state(self._bench.joints, stamp.to_msg()))
         self._tell(stamp.nanoseconds)
         self._count += 1
         if self._count % self._every == 0:
             self._show(stamp.to_msg())
+
+    def _catch_up(self) -> None:
+        for now in self._bench.advance(lambda at: self._trajectory.sample(at) if self._trajectory else self._start):
+            self._recorder.tick(now, self._bench.joints, self._bench.tip)
 
     def _show(self, stamp: Any) -> None:
         """The policy's view and the detector's; or what three cameras see, each on a topic of its own."""
