@@ -325,7 +325,9 @@ def interrupted(stage: Stage) -> Outcome:
 def states_lost(stage: Stage) -> Outcome:
     stage.moving()
     at = stage.inject("silence", DRIVER)
-    return stage.judge(at, LOST, watch=1.5)
+    patience = stage.config.driver.stale_after
+    within = LOST if patience + SLACK <= LOST else min(patience, expiry(stage)) + SLACK  # a patient stage: the expiry
+    return stage.judge(at, within, watch=1.5)
 
 
 def states_jump(stage: Stage) -> Outcome:

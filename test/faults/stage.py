@@ -238,7 +238,7 @@ class Stage:
         if self.excused:  # what it left behind lasts until the next reset
             began = self.recording.now
             self.until(lambda: self.recording.next_way(began) < math.inf, "a reset")
-            self._judged_until = self.recording.now
+            self._judged_until = max(self.recording.now, self.recording.next_way(began))
         self.excused.clear()
 
     def judge(
