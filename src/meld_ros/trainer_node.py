@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import os
 import queue
 import time
 from collections.abc import Sequence
@@ -45,6 +46,9 @@ _SAY_AGAIN = 1.0
 _SEND_AGAIN = 5.0
 """While no trial arrives, the newest weights are sent again after this, then after twice as long ... [s]."""
 
+_NICENESS = 10
+"""In realtime whoever has a deadline goes first: the trainer takes what they leave of the processors."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainerParameters(Section):
@@ -76,6 +80,8 @@ class TrainerNode(Node):
         self._resources = contextlib.ExitStack()
         self._resources.enter_context(folder.lock())
         self._config, self._folder, self._on_cpu = config, folder, False
+        if config.robot.mode == "realtime":
+            os.nice(_NICENESS)
         self._trainer = Trainer(config, folder)
         self._resources.callback(self._close_trainer)
         self._diagnostics = Diagnostics(self)

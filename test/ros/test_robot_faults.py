@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import time
 from typing import Any
@@ -175,3 +176,12 @@ def test_a_rehearsal_in_realtime_is_judged_and_timed_without_simulated_time(
     row = checked_row(next(event for event in events if event["event"] == "latency"))
     assert {line[0] for line in latency_table(row)} == set(STAGES)
     assert 0 <= row["missed"] <= row["due"] > 0
+
+
+@pytest.mark.parametrize(("mode", "niceness"), [("lockstep", 0), ("realtime", 10)])
+def test_in_realtime_the_trainer_takes_what_others_leave(ros: Ros, small: Config, mode: str, niceness: int) -> None:
+    config = dataclasses.replace(small, robot=dataclasses.replace(small.robot, mode=mode))
+    listener = Listener(ros)
+    trainer = ros.start_graph("train", config, RunFolder(ros.folder / mode).create(config), "trainer")["trainer"]
+    listener.hears("trainer", "waiting for trials")
+    assert os.getpriority(os.PRIO_PROCESS, trainer.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
