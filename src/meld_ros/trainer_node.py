@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import os
 import queue
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from meld_core.accelerator import AcceleratorLostError
 from meld_core.announce import GateReport
 from meld_core.config import Config, ConfigError, Section, setting
 from meld_core.link_state import LinkState
+from meld_core.priority import give_way
 from meld_core.step_times import checked_row
 from meld_core.storage.chunks import Assembler, ChunkError, split_message
 from meld_core.storage.files import StorageError
@@ -45,9 +45,6 @@ _SAY_AGAIN = 1.0
 
 _SEND_AGAIN = 5.0
 """While no trial arrives, the newest weights are sent again after this, then after twice as long ... [s]."""
-
-_NICENESS = 10
-"""In realtime whoever has a deadline goes first: the trainer takes what they leave of the processors."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +78,7 @@ class TrainerNode(Node):
         self._resources.enter_context(folder.lock())
         self._config, self._folder, self._on_cpu = config, folder, False
         if config.robot.mode == "realtime":
-            os.nice(_NICENESS)
+            give_way()
         self._trainer = Trainer(config, folder)
         self._resources.callback(self._close_trainer)
         self._diagnostics = Diagnostics(self)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from meld_core.config import Config
+from meld_core.priority import AUTOGROUP, NICENESS
 from meld_core.step_times import STAGES, checked_row, latency_table
 from meld_core.storage.run_folder import RunFolder
 from meld_ros import conversions as msgs
@@ -185,3 +188,17 @@ def test_in_realtime_the_trainer_takes_what_others_leave(ros: Ros, small: Config
     trainer = ros.start_graph("train", config, RunFolder(ros.folder / mode).create(config), "trainer")["trainer"]
     listener.hears("trainer", "waiting for trials")
     assert os.getpriority(os.PRIO_PROCESS, trainer.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
+
+
+@pytest.mark.skipif(not AUTOGROUP.is_file(), reason="this kernel shares processors between processes, not sessions")
+def test_a_process_with_a_session_of_its_own_lets_the_session_give_way() -> None:
+    """As the supervisor starts nodes. In a session with others the session keeps its weight."""
+    code = "from meld_core.priority import *; give_way(); print(AUTOGROUP.read_text().split()[-1], os.nice(0))"
+    said = [
+        subprocess.run([sys.executable, "-c", code], start_new_session=own, capture_output=True, text=True, check=True)
+        for own in (True, False)
+    ]
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    ours = AUTOGROUP.read_text().split()[-1]
+    niced = str(min(19, before + NICENESS))
+    assert [done.stdout.split() for done in said] == [[str(NICENESS), niced], [ours, niced]]
