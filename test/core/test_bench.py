@@ -11,6 +11,7 @@ import pytest
 
 from meld_core.bench import figures
 from meld_core.bench.figures import Figure, Goal, Samples, Setup, interleaved, median_ratio, timed
+from meld_core.config import load_config
 from meld_ros.cli import main
 from meld_ros.commands import bench
 
@@ -95,3 +96,23 @@ def test_an_exponent_is_a_slope_of_logarithms() -> None:
 
     assert exponent([1, 2, 4], [3.0, 6.0, 12.0]) == pytest.approx(1.0)
     assert exponent([1, 10, 100], [5.0, 5.0, 5.0]) == pytest.approx(0.0)
+
+
+def test_a_long_run_compares_its_first_and_its_last_part() -> None:
+    """100 ticks in twenty parts; who keeps 3 MB per tick, 15 MB a part, is found out: 285 MB from first to last."""
+    from meld_core.bench.tick import Ticker, long_run
+
+    told: list[str] = []
+    tick, kept = Ticker(load_config(overrides=["sim.image_size=32", "model.shrink=1"])), list[np.ndarray]()
+
+    def leaking() -> object:
+        kept.append(np.ones(3 * 2**17))
+        return tick()
+
+    (sound,) = long_run(tick, 100, told.append)
+    (leaky,) = long_run(leaking, 100, told.append)
+    assert (sound.values["tick.long_run_ticks"], len(told)) == (100, 40)
+    assert sound.values["tick.long_run_p50_ms_last"] > 0
+    assert leaky.median == pytest.approx(285, rel=0.15)
+    assert leaky.goal is not None
+    assert not leaky.goal.met

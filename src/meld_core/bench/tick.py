@@ -147,7 +147,7 @@ def _swap_figure(swapped: Samples, readied: Samples, meanwhile: Samples) -> Figu
     return Figure(what=what, unit="ms", median=swapped.median, p99=longest, values=values, goal=goal)
 
 
-def long_run(tick: Ticker, count: int, tell: Callable[[str], None]) -> Iterator[Figure]:
+def long_run(tick: Callable[[], object], count: int, tell: Callable[[str], None]) -> Iterator[Figure]:
     """So many ticks in twenty parts: time of one and memory of the process in the first and in the last part."""
     part, parts, medians, memory = max(1, count // 20), 20, list[float](), list[float]()
     for number in range(parts):

@@ -20,7 +20,7 @@ from meld_core.storage.run_folder import RunFolder
 from meld_ros.bench.running import peaks_of, run_folder, supervise
 from meld_ros.supervisor import Supervisor
 
-RATES: dict[int, int] = {4: 240, 10: 900, 20: 6000, 50: 6000}
+RATES: dict[int, int] = {4: 240, 10: 600, 20: 3000, 50: 3000}
 """Control rate [Hz] → steps that are measured."""
 _GOAL_RATE, _GOAL = 20, 0.001
 _SPEED = 0.08
