@@ -45,6 +45,9 @@ class TracedNets(ActingNets):
     recording, and may be given other weights of the same shapes.
     """
 
+    possible = hasattr(torch.jit, "trace")
+    """torch says that it will not develop this further, and may leave it out one day."""
+
     def __init__(self, config: Config, nets: ActingNets, inputs: Inputs) -> None:
         """Record what `nets` do with `inputs` (1, ...). Half a second; not beside other threads that warn."""
         super().__init__(config)
@@ -103,7 +106,7 @@ def _parts(inputs: Inputs) -> tuple[Tensor, ...]:
 
 
 def _recorded(net: nn.Module, example: tuple[Tensor, ...]) -> Any:
-    """torch says that it will not develop this further; nothing else keeps the numbers (docs/PERFORMANCE.md)."""
+    """Nothing else keeps the numbers (docs/PERFORMANCE.md)."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.jit.trace(net, example, check_trace=False)

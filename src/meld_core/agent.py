@@ -45,7 +45,7 @@ class Agent:
         with torch.random.fork_rng():
             torch.manual_seed(config.train.seed)
             self._nets: ActingNets = ActingNets(config).eval()
-            if traced and not self._nets.filter.noise_size:
+            if traced and TracedNets.possible and not self._nets.filter.noise_size:
                 self._nets = TracedNets(config, self._nets, self._blank())
         self.weights_version = -1
         self.weights_digest = ""
