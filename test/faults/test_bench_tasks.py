@@ -25,7 +25,7 @@ from meld_core.taught_tasks import read_taught
 from meld_ros import conversions as msgs
 from meld_ros.graph import ROBOT
 from meld_ros.share import resolve_config
-from test.faults.driver_bench import READY, STAND_INS
+from test.faults.driver_bench import READY, STAND_INS, urgent
 from test.faults.test_conformance import training, trials_of, write_config
 from test.ros.conftest import DEADLINE, ROOT, Ros
 from test.ros.stand_ins import Listener, parameters
@@ -93,7 +93,7 @@ class Hand(Listener):
 def test_ports_are_taught_with_the_tool_and_a_moving_or_absent_arm_is_refused(ros: Ros, tmp_path: Path) -> None:
     write_config(tmp_path / "short.yaml")
     config = resolve_config("ros2_control", "ethernet", str(tmp_path / "short.yaml"), ["task.taught=none"])
-    ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY})
+    urgent(ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY}))
     settings = ("--robot", "ros2_control", "--config", "short.yaml")
     teach = meld(ros, tmp_path, "task", "teach", "ports.yaml", "--repeats", "2", "--held-out", "3", *settings)
     hand = Hand(ros, config.robot.step_size, config.robot.control_period)
@@ -142,7 +142,7 @@ def test_a_run_waits_until_the_person_has_changed_the_task(ros: Ros, tmp_path: P
     taught = f"task: {{horizon: 6, taught: {tmp_path / 'ports.yaml'}}}"
     text = (tmp_path / "short.yaml").read_text().replace("task: {horizon: 6}", taught)
     (tmp_path / "short.yaml").write_text(text)
-    ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY})
+    urgent(ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY}))
     run = ros.adopt(training(tmp_path, "ros2_control", "task:=ethernet", "run:=x"))
     listener, asked = Listener(ros), []
     moved: list[Any] = []

@@ -18,8 +18,8 @@ from meld_core.replay import Replay
 from meld_core.sim.arm import POINTING_DOWN, arm_limits
 from meld_core.storage.run_folder import RunFolder
 from meld_core.types import Trial
-from test.faults.driver_bench import READY, SCRIPTS, STAND_INS
-from test.ros.conftest import ROOT, Ros
+from test.faults.driver_bench import READY, SCRIPTS, STAND_INS, urgent
+from test.ros.conftest import DEADLINE, ROOT, Ros
 
 SETTINGS = """
 task: {horizon: 6}
@@ -115,6 +115,7 @@ def test_the_same_config_trains_on_three_robots(ros: Ros, tmp_path: Path, xs_mes
         stand_in = None
         if robot in SCRIPTS:
             stand_in = ros.start(str(STAND_INS / f"{SCRIPTS[robot]}.py"), {"start": READY})
+            urgent(stand_in)
         configs[robot], trials = train(ros, tmp_path, robot, robot)
         schemas[robot] = conforms(configs[robot], trials)
         assert [trial.meta.simulated for trial in trials] == [robot == "mujoco"] * 2
@@ -131,7 +132,7 @@ def test_the_same_config_trains_on_three_robots(ros: Ros, tmp_path: Path, xs_mes
 
 def test_pictures_of_camera_node_reach_the_policy_on_a_driver(ros: Ros, tmp_path: Path) -> None:
     write_config(tmp_path / "short.yaml", CAMERAS)
-    ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY, "cameras": True})
+    urgent(ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY, "cameras": True}))
     config, trials = train(ros, tmp_path, "ros2_control", "x")
     assert conforms(config, trials)["image"] == ("uint8", (64, 32, 3))
 
@@ -144,20 +145,23 @@ def test_two_robots_in_two_namespaces_do_not_hear_each_other(ros: Ros, tmp_path:
     write_config(tmp_path / "short.yaml")
     probe = ros.probe()
     for side in ("left", "right"):
-        ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY}, namespace=f"/{side}")
+        urgent(ros.start(str(STAND_INS / "trajectory_controller.py"), {"start": READY}, namespace=f"/{side}"))
     sides = {
         side: ros.adopt(training(tmp_path, "ros2_control", f"run:={side}", f"namespace:={side}"))
         for side in ("left", "right")
     }
     ends: dict[str, set[str]] = {}
-    while any(process.poll() is None for process in sides.values()):
-        ros.executor.spin_once(timeout_sec=0.2)
+
+    def both_ended() -> bool:
         for node, namespace in probe.get_node_names_and_namespaces():
             for ask in (probe.get_publisher_names_and_types_by_node, probe.get_subscriber_names_and_types_by_node):
                 try:
                     ends.setdefault(namespace, set()).update(topic for topic, _ in ask(node, namespace))
                 except RuntimeError:  # it ended meanwhile
                     continue
+        return all(process.poll() is not None for process in sides.values())
+
+    ros.until(both_ended, "the end of both runs", 4 * DEADLINE)
     said = {side: process.communicate()[0] for side, process in sides.items()}
     boots = set()
     for side, process in sides.items():
