@@ -21,3 +21,11 @@ def give_way() -> None:
     if os.getsid(0) == os.getpid():
         with contextlib.suppress(OSError):  # another system, or a kernel without it
             AUTOGROUP.write_text(str(NICENESS), encoding="ascii")
+
+
+def share_niceness(process: int) -> None:
+    """A process that was given a session of its own gives way as much as this one does: `nice` reaches all of a graph."""
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness > 0:
+        with contextlib.suppress(OSError):  # as above; or it has ended
+            Path(f"/proc/{process}/autogroup").write_text(str(niceness), encoding="ascii")

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from meld_core.priority import share_niceness
 from meld_ros.graph import Process
 
 _POLL = 0.1
@@ -211,6 +212,7 @@ class _Child:
             start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which stops nodes in order
             preexec_fn=lambda: _die_with(parent, last_signal),  # noqa: PLW1509 - takes no lock: a thread may be alive
         )
+        share_niceness(self._popen.pid)
         assert self._popen.stdout is not None
         self.output = self._popen.stdout
         os.set_blocking(self.output.fileno(), False)

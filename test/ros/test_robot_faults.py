@@ -202,3 +202,14 @@ def test_a_process_with_a_session_of_its_own_lets_the_session_give_way() -> None
     ours = AUTOGROUP.read_text().split()[-1]
     niced = str(min(19, before + NICENESS))
     assert [done.stdout.split() for done in said] == [[str(NICENESS), niced], [ours, niced]]
+
+
+@pytest.mark.skipif(not AUTOGROUP.is_file(), reason="this kernel shares processors between processes, not sessions")
+def test_a_graph_that_was_started_nicely_is_nice_in_every_session() -> None:
+    code = (
+        "import os, subprocess; from pathlib import Path; from meld_core.priority import share_niceness; os.nice(7); "
+        "child = subprocess.Popen(['cat'], stdin=subprocess.PIPE, start_new_session=True); share_niceness(child.pid); "
+        "print(Path(f'/proc/{child.pid}/autogroup').read_text().split()[-1]); child.communicate()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7))]
