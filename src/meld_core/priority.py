@@ -24,7 +24,7 @@ def give_way() -> None:
 
 
 def share_niceness(process: int) -> None:
-    """A process that was given a session of its own gives way as much as this one does: `nice` reaches all of a graph."""
+    """A process that was given a session of its own gives way as much as this one: `nice` reaches all of a graph."""
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
     if niceness > 0:
         with contextlib.suppress(OSError):  # as above; or it has ended
