@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,6 +29,17 @@ class ActingNets(nn.Module):
         self.filter = make_latent_model(config).filter
         self.actor = make_actor(self.filter.belief_size, config.sac)
 
+    def spare(self) -> ActingNets:
+        """Networks of the same shapes that share nothing with these, for other weights."""
+        nets = ActingNets.__new__(ActingNets)
+        nn.Module.__init__(nets)
+        nets.filter, nets.actor = copy.deepcopy(self.filter), copy.deepcopy(self.actor)
+        return nets
+
+    def taken_over_by(self, others: ActingNets) -> ActingNets:
+        """What acts once `others`, which are a spare of these, do."""
+        return others
+
     def update(self, state: State, inputs: Inputs, noise: Tensor | None) -> tuple[State, Tensor]:
         """See `BeliefFilter.update`."""
         return self.filter.update(state, inputs, noise)
@@ -41,8 +53,8 @@ class ActingNets(nn.Module):
 class TracedNets(ActingNets):
     """Belief filter and actor, recorded once by torch.jit.trace: the same operations, so the same numbers bit for bit.
 
-    For filters without noise and for one row at a time that was observed, as an agent has it. Deep copies share the
-    recording, and may be given other weights of the same shapes.
+    For filters without noise and for one row at a time that was observed, as an agent has it. There is one recording
+    for all weights of a run: torch keeps whatever belongs to a recording for ever.
     """
 
     possible = hasattr(torch.jit, "trace")
@@ -77,13 +89,14 @@ class TracedNets(ActingNets):
         mean, log_std = self._recorded[1](belief)
         return mean, log_std
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Into the networks and into their recording."""
-        found = super().load_state_dict(state_dict, strict, assign)
+    def taken_over_by(self, others: ActingNets) -> ActingNets:
+        """This recording with the tensors of `others`: they are pointed to, not copied."""
+        self.filter, self.actor = others.filter, others.actor
         for recorded, net in zip(self._recorded, (_Update(self.filter, self._names), self.actor), strict=True):
-            recorded.load_state_dict(net.state_dict(), strict=False)  # constants are in a recording's, not in the net's
-        self._rehearse()
-        return found
+            theirs = dict(net.named_parameters())
+            for name, parameter in recorded.named_parameters():
+                parameter.data = theirs[name].data
+        return self
 
 
 class _Update(nn.Module):

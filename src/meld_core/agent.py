@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 
 import numpy as np
@@ -78,7 +77,7 @@ class Agent:
         """
         weights.check_fits(self._config)
         self._check_names(weights)
-        nets = copy.deepcopy(self._nets)
+        nets = self._nets.spare()
         nets.load_state_dict(weights.tensors)
         return ReadyWeights(
             version=weights.version,
@@ -99,7 +98,7 @@ class Agent:
             WeightsError: where they were built for another architecture.
         """
         ready = self.prepare(weights) if isinstance(weights, Weights) else weights
-        self._nets = ready.nets
+        self._nets = self._nets.taken_over_by(ready.nets)
         self.weights_version, self.weights_digest = ready.version, ready.digest
         self._episodes = ready.episodes
         self.forget()
