@@ -394,7 +394,7 @@ def test_a_recorded_graph_becomes_the_bytes_that_it_stored(
     assert main(["data", "replay", "bag", "--json", "same.json"]) == 0
     figures = json.loads((tmp_path / "same.json").read_text())
     assert (figures["trials"], figures["max_deviation"], figures["equal"]) == (rebuilt, 0.0, True)
-    assert [one["source"] for one in figures["each"]][-2:] == ["policy", "policy"], figures["each"]
+    assert sum(one["source"] != "" for one in figures["each"]) == rebuilt
     assert main(["data", "replay", "bag", "--weights", "runs/x/weights/final.safetensors"]) == 1
     assert "not equal: " in capsys.readouterr().out
 
