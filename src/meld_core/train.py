@@ -58,8 +58,9 @@ def train_in_process(
                     known |= {weights.trained_through_trial: weights} if weights else {}
                 elif bench is not None:
                     plan = schedule.plan(trainer.next_to_collect)
-                    if plan.needs_weights_through is not None:
-                        _load(agent, known[plan.needs_weights_through])
+                    if (needed := plan.needs_weights_through) is not None:
+                        _load(agent, known[needed])
+                        known = {through: weights for through, weights in known.items() if through >= needed}
                     run_trial(bench, driver, plan, wait.for_room)
                     _hand_over(spool, trainer)
                 if watch is not None and watch(trainer.steps) and not trainer.finished:

@@ -16,7 +16,7 @@ def keep(depth: int, *, latched: bool = False, best_effort: bool = False) -> QoS
     )
 
 
-STEP_QOS = keep(100)
+STEP_QOS = keep(10)
 """Lockstep: nothing is lost on purpose."""
 SENSOR_QOS = keep(5, best_effort=True)
 """Subscriptions in realtime: an old picture is worth nothing, and drivers publish best effort."""
@@ -42,7 +42,7 @@ ACK_QOS = _leased(keep(100), LINK_LEASE)
 
 def action_qos(lease: float) -> QoSProfile:
     """Commands, with the liveliness lease [s] of whoever sends them."""
-    return _leased(keep(100), lease)
+    return _leased(keep(10), lease)
 
 
 def weights_qos(pieces: int) -> QoSProfile:

@@ -85,7 +85,7 @@ class TrainerNode(Node):
         self._assembler = Assembler()
         self._queue: queue.Queue[bytes] = queue.Queue()
         self._queued: set[bytes] = set()
-        self._times: queue.SimpleQueue[dict[str, float | int]] = queue.SimpleQueue()
+        self._times: queue.Queue[dict[str, float | int]] = queue.Queue()
         self._ack = ros.publisher(self, ros.TRIALS_ACK)
         self._weights: Any = None
         self._version = -1

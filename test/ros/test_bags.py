@@ -352,50 +352,56 @@ def meld(domain: None, tmp_path: Path) -> Iterator[Commands]:
     commands.close()
 
 
+ATTEMPTS = 3
+"""A recorder that the machine keeps waiting loses messages, and says so: such a recording proves nothing, and is made
+again."""
+
+
+def recorded_run(meld: Commands, ros: Ros, number: int) -> tuple[str, str] | None:
+    """Bag and run of a whole training; None where the recorder said that it dropped something."""
+    bag, run = f"bag{number}", f"x{number}"
+    recorder = meld.start("data", "record", "--out", bag)
+    listening = ros.probe()
+    ros.until(lambda: "meld_recorder" in listening.get_node_names(), "the recorder")
+    patient = ("gate.policy_lease=5.0", "gate.step_timeout=10")  # a busy machine must not break off a trial
+    brief = ("train.trials=6", "eval.trials=1", "eval.video_trials=0", "eval.baselines=false", "eval.processes=1")
+    code, output = meld.run("train", "--config", "smoke", "--run", run, "--set", *brief, *patient)
+    assert code == 0, output
+    recorder.send_signal(signal.SIGINT)
+    output, _ = recorder.communicate(timeout=DEADLINE)
+    dropped = " were dropped; record fewer topics" in output
+    assert recorder.returncode == int(dropped), output
+    assert (f" 0 dropped: {bag}" in output) != dropped, output
+    ros.until(lambda: "meld_recorder" not in listening.get_node_names(), "its end")
+    return None if dropped else (bag, run)
+
+
 @pytest.mark.usefixtures("single_thread")
 def test_a_recorded_graph_becomes_the_bytes_that_it_stored(
     meld: Commands, ros: Ros, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Real processes over DDS; then import in both ways, and replay."""
+    """Real processes over DDS, recorded from their first message on; then import in both ways, and replay."""
     monkeypatch.chdir(tmp_path)
-    recorder = meld.start("data", "record", "--out", "bag")
-    listening = ros.probe()
-    ros.until(lambda: "meld_recorder" in listening.get_node_names(), "the recorder")
-    patient = ("gate.policy_lease=5.0", "gate.step_timeout=10")  # a busy machine must not break off a trial
-    settings = (
-        "--set",
-        "train.trials=16",
-        "eval.trials=1",
-        "eval.video_trials=0",
-        "eval.baselines=false",
-        "eval.processes=1",
-        *patient,
-    )
-    code, output = meld.run("train", "--config", "smoke", "--run", "x", *settings)
-    assert code == 0, output
-    recorder.send_signal(signal.SIGINT)
-    output, _ = recorder.communicate(timeout=DEADLINE)
-    assert recorder.returncode == 0, output
-    assert " 0 dropped: bag" in output
-    stored = {path.name: path.read_bytes() for path in (tmp_path / "runs/x/replay").glob("*.safetensors")}
-    assert len(stored) == 16
-    assert main(["data", "import", "bag", "--out", "sent"]) == 0
+    done = next(filter(None, (recorded_run(meld, ros, number) for number in range(ATTEMPTS))), None)
+    assert done is not None, "every recording lost messages"
+    bag, run = done
+    stored = {path.name: path.read_bytes() for path in (tmp_path / "runs" / run / "replay").glob("*.safetensors")}
+    assert len(stored) == 6
+    assert main(["data", "import", bag, "--out", "sent"]) == 0
     said = capsys.readouterr().out
-    told = re.search(r"(\d+) were recorded as sent, (\d+) rebuilt .* \((\d+) equal to the sent ones\)", said)
+    told = re.search(r"6 were recorded as sent, (\d) rebuilt from their steps \((\d) equal to the sent ones\)", said)
     assert told is not None, said
-    sent, rebuilt, equal = map(int, told.groups())
-    assert 4 <= rebuilt == equal <= sent, said  # the first are over before recorder and graph have found each other
-    assert imported(tmp_path / "sent") == dict(sorted(stored.items())[-sent:])
-    main(["data", "import", "bag", "--out", "steps", "--from-steps"])
-    again = imported(tmp_path / "steps")
-    assert len(again) == rebuilt
-    assert again.items() <= stored.items()
-    assert RunFolder(tmp_path / "sent").read_config() == RunFolder(tmp_path / "runs/x").read_config()
-    assert main(["data", "replay", "bag", "--json", "same.json"]) == 0
+    rebuilt, equal = map(int, told.groups())
+    assert 4 <= rebuilt == equal, said  # the two demonstrations may be over before all have found each other
+    assert imported(tmp_path / "sent") == stored
+    assert main(["data", "import", bag, "--out", "steps", "--from-steps"]) == 0
+    assert imported(tmp_path / "steps") == dict(sorted(stored.items())[-rebuilt:])
+    assert RunFolder(tmp_path / "sent").read_config() == RunFolder(tmp_path / "runs" / run).read_config()
+    assert main(["data", "replay", bag, "--json", "same.json"]) == 0
     figures = json.loads((tmp_path / "same.json").read_text())
     assert (figures["trials"], figures["max_deviation"], figures["equal"]) == (rebuilt, 0.0, True)
-    assert sum(one["source"] != "" for one in figures["each"]) == rebuilt
-    assert main(["data", "replay", "bag", "--weights", "runs/x/weights/final.safetensors"]) == 1
+    assert [one["source"] for one in figures["each"]][-4:] == 4 * ["policy"], figures["each"]
+    assert main(["data", "replay", bag, "--weights", f"runs/{run}/weights/final.safetensors"]) == 1
     assert "not equal: " in capsys.readouterr().out
 
 

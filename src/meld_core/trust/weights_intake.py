@@ -31,7 +31,7 @@ class WeightsIntake:
         self._patience = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH)
         self._assembler = Assembler()
-        self._pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._pieces: queue.Queue[bytes | None] = queue.Queue()
         self._outcomes: collections.deque[ReadyWeights | Exception | None] = collections.deque()
         self._open = 0
         self._thread = threading.Thread(target=self._run, name="weights", daemon=True)
