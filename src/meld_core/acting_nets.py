@@ -67,17 +67,14 @@ class TracedNets(ActingNets):
         self.eval()
         state = self.filter.initial(1)
         self._names = tuple(sorted(state))
-        self._example = (*(state[name] for name in self._names), *_parts(inputs))
+        example = (*(state[name] for name in self._names), *_parts(inputs))
         self._recorded = [  # in a list, so that they are no parts of the state dict
-            _recorded(_Update(self.filter, self._names), self._example),
+            _recorded(_Update(self.filter, self._names), example),
             _recorded(self.actor, (torch.zeros(1, self.filter.belief_size),)),
         ]
-        self._rehearse()
-
-    def _rehearse(self) -> None:
         with torch.inference_mode():
             for _ in range(_REHEARSALS):
-                self.choose(self._recorded[0](*self._example)[-1])
+                self.choose(self._recorded[0](*example)[-1])
 
     def update(self, state: State, inputs: Inputs, noise: Tensor | None) -> tuple[State, Tensor]:
         """See `BeliefFilter.update`."""

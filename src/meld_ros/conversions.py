@@ -28,7 +28,7 @@ from std_srvs.srv import Trigger
 from meld_core.json_text import parse_object
 from meld_core.types import Frame, Reward
 from meld_ros.images import array_to_image, pixels_of
-from meld_ros.qos import ACK_QOS, BULK_QOS, LATCHED_BULK_QOS, LATCHED_QOS, STEP_QOS, keep
+from meld_ros.qos import ACK_QOS, BULK_QOS, LATCHED_BULK_QOS, LATCHED_QOS, STEP_QOS, keep, remembered
 
 BASE_FRAME = "base_link"
 NANOSECONDS = 1_000_000_000
@@ -82,8 +82,8 @@ STEP_TOPICS = {topic.name: topic for topic in (JOINT_STATES, TOOL_POSE, IMAGE, D
 
 
 def publisher(node: Node, topic: Topic, qos: QoSProfile | None = None) -> Publisher[Any]:
-    """A publisher of a topic."""
-    return node.create_publisher(topic.type, topic.name, qos or topic.qos)
+    """A publisher of a topic. It remembers more than subscribers ask for: a busy one asks again for what it lost."""
+    return node.create_publisher(topic.type, topic.name, remembered(qos or topic.qos))
 
 
 def subscription(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
@@ -53,3 +55,15 @@ def weights_qos(pieces: int) -> QoSProfile:
 def trials_qos(messages: int) -> QoSProfile:
     """For a publisher of trials that has up to so many messages under way."""
     return _leased(keep(messages), LINK_LEASE)
+
+
+_REMEMBERED = 100
+
+
+def remembered(qos: QoSProfile) -> QoSProfile:
+    """The same with a longer memory for a publisher; what is latched keeps its depth, which late joiners get."""
+    if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL or qos.reliability != ReliabilityPolicy.RELIABLE:
+        return qos
+    longer = copy.copy(qos)
+    longer.depth = max(qos.depth, _REMEMBERED)
+    return longer

@@ -21,6 +21,7 @@ from meld_core.storage.files import remove_temporary
 
 def main(folder: Path, times: int) -> None:
     """See the module."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     rng, learner = random.Random(0), Learner(tiny_config("model.memory=256", "model.hidden=256"), Store([]))
     began = time.monotonic()
     learner.save(folder / "00000000.safetensors")
@@ -31,9 +32,11 @@ def main(folder: Path, times: int) -> None:
         if child == 0:
             save_for_ever(learner, folder, mouth)
         os.read(ear, 1)
-        time.sleep(rng.uniform(0.0, 2.0 * seconds))
+        if signal.sigtimedwait({signal.SIGCHLD}, rng.uniform(0.0, 2.0 * seconds)):
+            sys.exit("the child ended by itself")
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        signal.sigwait({signal.SIGCHLD})
         os.close(ear)
         os.close(mouth)
         left = remove_temporary(folder)

@@ -6,7 +6,6 @@ MELD_TEST_WITHOUT names it.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +19,9 @@ def newer() -> None:
     """Fault 8: the newest picture is good however old it is."""
 
     def whatever(self: Any, stamp: int, timeout: float) -> Any:
-        time.sleep(_AGAIN)
-        return self._picture.frame
+        with self._new:
+            self._new.wait(_AGAIN)
+            return self._picture.frame
 
     CameraWatch.wait_newer = whatever
 

@@ -190,26 +190,41 @@ def test_in_realtime_the_trainer_takes_what_others_leave(ros: Ros, small: Config
     assert os.getpriority(os.PRIO_PROCESS, trainer.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
 
 
-@pytest.mark.skipif(not AUTOGROUP.is_file(), reason="this kernel shares processors between processes, not sessions")
+WEIGHT_OF_SESSION = """
+import os, subprocess, sys
+from pathlib import Path
+from meld_core.priority import *
+
+def weight(process="self"):
+    said = Path(f"/proc/{process}/autogroup")
+    return said.read_text().split()[-1] if said.is_file() else "none"
+"""
+"""A kernel that shares processors between processes and not between sessions has no such weights: "none"."""
+
+
+def said_in_a_session(code: str) -> list[str]:
+    """What a process says that leads a session of its own."""
+    command = [sys.executable, "-c", WEIGHT_OF_SESSION + code]
+    return subprocess.run(command, start_new_session=True, capture_output=True, text=True, check=True).stdout.split()
+
+
+def weight_of(niceness: int) -> str:
+    """Of a session that was given this niceness."""
+    return str(niceness) if AUTOGROUP.is_file() else "none"
+
+
 def test_a_process_with_a_session_of_its_own_lets_the_session_give_way() -> None:
-    """As the supervisor starts nodes. In a session with others the session keeps its weight."""
-    code = "from meld_core.priority import *; give_way(); print(AUTOGROUP.read_text().split()[-1], os.nice(0))"
-    said = [
-        subprocess.run([sys.executable, "-c", code], start_new_session=own, capture_output=True, text=True, check=True)
-        for own in (True, False)
-    ]
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    ours = AUTOGROUP.read_text().split()[-1]
-    niced = str(min(19, before + NICENESS))
-    assert [done.stdout.split() for done in said] == [[str(NICENESS), niced], [ours, niced]]
+    """As the supervisor starts nodes. A process that shares a session leaves the session its weight."""
+    niced = str(min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS))
+    assert said_in_a_session("give_way(); print(weight(), os.nice(0))") == [weight_of(NICENESS), niced]
+    code = "give_way(); print(weight(), os.nice(0))"
+    shared = f"subprocess.run([sys.executable, '-c', {WEIGHT_OF_SESSION + code!r}], check=True)"
+    assert said_in_a_session(shared) == [weight_of(0), niced]
 
 
-@pytest.mark.skipif(not AUTOGROUP.is_file(), reason="this kernel shares processors between processes, not sessions")
 def test_a_graph_that_was_started_nicely_is_nice_in_every_session() -> None:
     code = (
-        "import os, subprocess; from pathlib import Path; from meld_core.priority import share_niceness; os.nice(7); "
-        "child = subprocess.Popen(['cat'], stdin=subprocess.PIPE, start_new_session=True); share_niceness(child.pid); "
-        "print(Path(f'/proc/{child.pid}/autogroup').read_text().split()[-1]); child.communicate()"
+        "os.nice(7); child = subprocess.Popen(['cat'], stdin=subprocess.PIPE, start_new_session=True); "
+        "share_niceness(child.pid); print(weight(child.pid)); child.communicate()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [str(min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7))]
+    assert said_in_a_session(code) == [weight_of(min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7))]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from meld_core.arm.arm_driver import ArmDriver, ArmError
-from meld_core.arm.joint_path import JointPath, PathPlanner, clamped_step, one_point, start_position
+from meld_core.arm.joint_path import JointPath, PathPlanner, check_reach, clamped_step, one_point, start_position
 from meld_core.arm.joint_states import FollowWatch, JointHistory, JointSample, PictureClock
 from meld_core.config import Config, ConfigError
 from meld_core.kinematics import ArmKinematics, KinematicsError
@@ -76,7 +76,7 @@ class JointArm:
         """
         self._kinematics = ArmKinematics()
         self._planner = PathPlanner(self.limits, self._kinematics)
-        self._planner.check_reach()
+        check_reach(self._kinematics, self.limits)
         self._rest = self._driver.connect()
         self._state = "connected"
         timeout = self._config.driver.connect_timeout

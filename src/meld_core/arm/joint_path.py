@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -22,7 +23,7 @@ _SHORTEST = 0.3
 _PEAK = math.pi / 2
 """Largest speed of half a cosine from standstill to standstill, over its mean; of cubics and time profiles: 1.5."""
 _START_BELOW_TOP = 0.012
-"""As in the simulation: the start pose lies this much below the top of the workspace [m]."""
+"""The start pose lies this much below the top of the workspace [m]."""
 _LIFT_REACH = 0.05
 """A tool this close to the workspace may be in a port and is lifted straight up first [m]."""
 
@@ -87,7 +88,7 @@ def smooth_path(corners: np.ndarray, speed: float) -> JointPath:
 
 
 def start_position(config: Config, limits: Limits, task: Task, resets: int) -> np.ndarray:
-    """Where an episode begins, (3,) [m]: what the simulation draws for this task and this reset."""
+    """Where an episode begins, (3,) [m]: drawn anew for every task and reset, the same in simulation and on an arm."""
     lower, upper = limits.workspace_lower, limits.workspace_upper
     home = np.array([*(lower + upper)[:2] / 2, upper[2] - _START_BELOW_TOP])
     rng = np.random.default_rng([SPLITS.index(task.split), task.seed, 2, resets])
@@ -115,15 +116,6 @@ class PathPlanner:
 
     def __init__(self, limits: Limits, kinematics: ArmKinematics) -> None:
         self._limits, self._kinematics = limits, kinematics
-
-    def check_reach(self) -> None:
-        """Raise ConfigError where the arm cannot reach the whole workspace, tool pointing down."""
-        lower, upper = self._limits.workspace_lower, self._limits.workspace_upper
-        for corner in np.ndindex(2, 2, 2):
-            try:
-                self._kinematics.inverse(np.where(corner, upper, lower), np.array(POINTING_DOWN))
-            except KinematicsError as error:
-                raise ConfigError(f"{error} [settings: task.box_center, robot.workspace_size]") from None
 
     def step(self, target: np.ndarray, joints: np.ndarray) -> np.ndarray:
         """Joints (J,) [rad] for a tool position (3,) [m] near by, no further than joint speeds allow.
@@ -185,3 +177,15 @@ class PathPlanner:
             joints = self._kinematics.inverse(start + share * (end - start), pose, joints)
             corners.append(joints)
         return corners
+
+
+def check_reach(kinematics: ArmKinematics, limits: Limits) -> None:
+    """Raise ConfigError naming a corner of the workspace that the tool, pointing down, cannot reach."""
+    for corner in itertools.product(*zip(limits.workspace_lower, limits.workspace_upper, strict=True)):
+        try:
+            kinematics.inverse(np.array(corner), np.array(POINTING_DOWN))
+        except KinematicsError:
+            raise ConfigError(
+                f"the arm cannot reach the workspace corner {np.round(corner, 3).tolist()} m "
+                f"with its tool pointing down [settings: task.box_center, robot.workspace_size]"
+            ) from None

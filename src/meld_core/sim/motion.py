@@ -1,4 +1,4 @@
-"""How the simulated arm is moved: ramps of joint targets, and whether it reaches its workspace."""
+"""How the simulated arm is moved: ramps of joint targets."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ import math
 
 import numpy as np
 
-from meld_core.config import Config, ConfigError
-from meld_core.kinematics import ArmKinematics, KinematicsError
-from meld_core.sim.arm import POINTING_DOWN
-from meld_core.types import Limits
+from meld_core.config import Config
 
 SLICE = 0.010
 """Joint targets move along their ramp in steps of this length [s]."""
-RAMP_PEAK = math.pi / 2
-"""Largest speed of half a cosine, over its mean."""
 
 
 class Ramp:
@@ -46,16 +41,3 @@ class Ramp:
         share = 0.5 - 0.5 * math.cos(math.pi * self._done / self._total)
         target[:] = self._start + (goal - self._start) * share
         return count
-
-
-def check_reach(kinematics: ArmKinematics, limits: Limits) -> None:
-    """Raise ConfigError naming a corner of the workspace that the tool, pointing down, cannot reach."""
-    lower, upper = limits.workspace_lower, limits.workspace_upper
-    for corner in np.ndindex(2, 2, 2):
-        try:
-            kinematics.inverse(np.where(corner, upper, lower), np.array(POINTING_DOWN))
-        except KinematicsError:
-            raise ConfigError(
-                f"the arm cannot reach the workspace corner {np.where(corner, upper, lower).round(3).tolist()} m "
-                f"with its tool pointing down [settings: task.box_center, robot.workspace_size]"
-            ) from None

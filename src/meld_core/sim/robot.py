@@ -8,19 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from meld_core.arm.joint_path import clamped_step
+from meld_core.arm.joint_path import PathPlanner, check_reach, clamped_step, start_position
 from meld_core.config import Config
 from meld_core.kinematics import ArmKinematics
 from meld_core.sim.arm import NOMINAL_JOINTS, POINTING_DOWN, arm_limits
 from meld_core.sim.engine import mujoco
-from meld_core.sim.motion import RAMP_PEAK, SLICE, Ramp, check_reach
+from meld_core.sim.motion import SLICE, Ramp
 from meld_core.sim.render import FINE, Renderer, View, make_renderer
 from meld_core.sim.scene import LED_DARK_GROUP, LED_LIT_GROUP, check_bench, scene_xml
 from meld_core.tasks import SPLITS, Task, in_port, in_port_frame, seated
 from meld_core.types import Frame, RobotState
 
-_START_BELOW_TOP = 0.012
-"""The start pose lies this much below the top of the workspace [m]."""
 _ENTERED = 0.003
 """A tip this deep has entered a port [m]."""
 _SHAPED_SCALE = 0.05
@@ -68,6 +66,7 @@ class SimRobot:
         self._model = mujoco.MjModel.from_xml_string(scene_xml(self._config))
         self._kinematics = ArmKinematics()
         check_reach(self._kinematics, self.limits)
+        self._planner = PathPlanner(self.limits, self._kinematics)
         self._tool = self._model.site("tool").id
         self._external = self._model.camera("external").id
         self._external_home = self._model.cam_pos[self._external].copy()
@@ -93,8 +92,9 @@ class SimRobot:
 
     def reset(self) -> None:
         """Arm to its start pose, with noise; time advances by one control period."""
+        start = start_position(self._config, self.limits, self._current_task(), self._resets)
         self._next_episode()
-        self.place(self._kinematics.inverse(self._start_position(), np.array(POINTING_DOWN)))
+        self.place(self._kinematics.inverse(start, np.array(POINTING_DOWN)))
 
     def begin_here(self, episode: bool) -> None:
         """Go on with the arm where it is, at a new stamp; `episode`: another one begins, as by a reset."""
@@ -110,7 +110,7 @@ class SimRobot:
 
     def _next_episode(self) -> None:
         task = self._current_task()
-        self._rng = np.random.default_rng([SPLITS.index(task.split), task.seed, 2, self._resets])
+        self._rng = np.random.default_rng([SPLITS.index(task.split), task.seed, 3, self._resets])
         self._resets += 1
 
     def place(self, joints: np.ndarray) -> None:
@@ -254,18 +254,8 @@ class SimRobot:
             raise RuntimeError("the simulated robot has no task; call set_task() first")
         return self._task
 
-    def _start_position(self) -> np.ndarray:
-        lower, upper = self.limits.workspace_lower, self.limits.workspace_upper
-        home = np.array([*(lower + upper)[:2] / 2, upper[2] - _START_BELOW_TOP])
-        noise = self._config.sim.start_noise * self._rng.uniform(-1, 1, 3)
-        margin = self._config.gate.workspace_margin
-        return np.clip(home + noise, lower + margin, upper - margin)
-
     def _aim(self, target: np.ndarray) -> None:
-        joints = self._connected().qpos
-        goal = self._kinematics.inverse(target, np.array(POINTING_DOWN), joints)
-        reach = self.limits.joint_velocity * self.limits.control_period / RAMP_PEAK
-        self._goal = np.clip(goal, joints - reach, joints + reach)
+        self._goal = self._planner.step(target, self._connected().qpos)
         self._ramp.begin(self._connected().ctrl)
 
     def _see(self) -> None:

@@ -56,7 +56,8 @@ def run_study(command: StudyArguments, line: str) -> int:
     if not command.report:
         failed = _run(chosen, command, line)
     pack(everything, docs / EVIDENCE_FOLDER / study.name)
-    report = write_results(study, everything, docs, command=line, budget=command.cpu_hours)
+    again = f"meld study {command.name}{' --smoke' * command.smoke} --report"  # from the evidence beside the page
+    report = write_results(study, everything, docs, command=again, budget=command.cpu_hours)
     _show(report, command.cpu_hours)
     return 1 if failed else 0
 
