@@ -159,4 +159,7 @@ def test_pictures_stay_on_disk_and_are_the_same_when_asked_for(tmp_path):
         assert encode_trial(stored) == encode_trial(trial)
         assert stored.rows["image"] is not stored.rows["image"]  # read anew each time
         assert not stored.rows["image"].flags.writeable
-        assert stored.rows["stamp"] is stored.rows["stamp"]
+        for array in (*(stored.rows[name] for name in stored.rows if name != "image"), *stored.truth.values()):
+            assert array.flags.aligned
+            assert not array.flags.writeable
+        assert np.shares_memory(stored.rows["stamp"], stored.rows["stamp"])  # kept, not read again

@@ -15,15 +15,12 @@ from .conftest import HOURS
 def test_33_what_acts_does_not_grow_and_nothing_is_lost(soak: tuple[subprocess.Popen[str], Path]) -> None:
     process, figures = soak
     process.wait(3600 * HOURS + 600)
-    assert process.returncode in (0, 1), (figures.parent / "said").read_text()[
-        -2000:
-    ]  # 1: a bound is missed, which is judged here
+    # 1: a bound is missed, which is judged here
+    assert process.returncode in (0, 1), (figures.parent / "said").read_text()[-2000:]
     found = json.loads(figures.read_text())
     print({name: value for name, value in found.items() if "slope" in name or name == "soak.trials"})
-    for node in ("policy", "robot", "reward", "supervisor"):
-        assert found[f"soak.{node}.slope_high_mb_per_hour"] < 30.0, node
-    assert found["soak.trainer.slope_low_mb_per_hour"] < 30.0  # not shown to be flat (docs/RELIABILITY.md)
     for node in ("policy", "trainer", "robot", "reward", "supervisor"):
+        assert found[f"soak.{node}.slope_high_mb_per_hour"] < 30.0, node
         for what in ("file_handles", "threads"):
             assert found[f"soak.{node}.{what}_last"] <= found[f"soak.{node}.{what}_first"] + 1, (node, what)
     assert (found["soak.lost"], found["soak.duplicated"], found["soak.damaged_files"]) == (0, 0, 0)
