@@ -403,3 +403,13 @@ def test_settings_of_the_evaluation_leave_the_training_alone(tmp_path: Path) -> 
     settings = settings_of(study, "a", 0, config_file)
     assert (settings.training.sim.image_noise, settings.evaluation.sim.image_noise) == (0.0, 8.0)
     assert settings.evaluation.train == settings.training.train
+
+
+def test_the_page_names_the_command_that_makes_it_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folders of one machine are none of a reader's business."""
+    docs = tmp_path / "docs"
+    assert main(["study", "insertion", "--report", "--out", str(tmp_path / "out"), "--docs", str(docs)]) == 0
+    page = (docs / "RESULTS.md").read_text()
+    assert "- command: `meld study insertion --report`\n" in page
+    assert "- cells (row and seed) finished: 0 of " in page
+    assert str(tmp_path) not in page
