@@ -241,6 +241,17 @@ def test_a_joint_that_is_blocked_for_a_moment_is_not_dead() -> None:
         assert watch.look(k * 0.01, commanded, measured.copy()) == ""
 
 
+def test_a_dead_joint_is_found_though_its_command_comes_back_to_where_it_was() -> None:
+    """Swings of 0.06 rad as long as the window: between its ends nothing is asked. Known from 0.25 + 0.1 + 0.08 s on."""
+    watch, said = FollowWatch(JOINT_NAMES, 0.25), list[tuple[int, str]]()
+    for k in range(60):
+        planned = np.full(6, 0.03 - 0.03 * np.cos(2 * np.pi * k / 25))
+        measured = np.where(np.arange(6) == 2, 0.0, planned)
+        said += [(k, reason)] if (reason := watch.look(k * 0.01, planned, measured)) else []
+    assert said[0][0] in (43, 44)
+    assert said[0][1].startswith("joint 'elbow' does not follow: it moved by 0.000 rad where 0.060 rad were commanded")
+
+
 def test_a_hold_during_reset_interrupts_it() -> None:
     robot = Robot()
     robot.connect()

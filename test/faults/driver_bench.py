@@ -182,11 +182,6 @@ class DriverBench(HandPolicy):
         """When the first command was given after a time [s]."""
         return min(stamp * 1e-9 for stamp, action in self.executed if action.any() and stamp * 1e-9 > since)
 
-    def still_since(self, joint: str) -> float:
-        """When a joint that is jammed by now truly moved for the last time [s]."""
-        places = [(moment.at, moment.joints[ARM.index(joint)]) for moment in self.true]
-        return next(at for at, place in reversed(places) if place != places[-1][1])
-
     def stopped(self) -> bool:
         """Whether the gate is STOPPED."""
         return bool(self.reports and self.reports[-1].state is GateState.STOPPED)

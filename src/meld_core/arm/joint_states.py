@@ -205,7 +205,7 @@ class FollowWatch:
         if first[0] > begin:
             return ""
         until = [row for row in self._rows if row[0] <= now - _LATENCY]
-        asked = np.abs(until[-1][1] - first[1])
+        asked = np.ptp(np.array([row[1] for row in until]), axis=0)  # to and fro is much asked, though it ends near
         moved = np.ptp(np.array([row[2] for row in self._rows]), axis=0)  # a servo that lags still moves
         tells = asked > _LEAST_COMMANDED
         dead = tells & (moved < _STILL)
