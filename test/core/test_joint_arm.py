@@ -242,7 +242,7 @@ def test_a_joint_that_is_blocked_for_a_moment_is_not_dead() -> None:
 
 
 def test_a_dead_joint_is_found_though_its_command_comes_back_to_where_it_was() -> None:
-    """Swings of 0.06 rad as long as the window: between its ends nothing is asked. Known from 0.25 + 0.1 + 0.08 s on."""
+    """Swings of 0.06 rad as long as the window: nothing between its ends. Known from 0.25 + 0.1 + 0.08 s on."""
     watch, said = FollowWatch(JOINT_NAMES, 0.25), list[tuple[int, str]]()
     for k in range(60):
         planned = np.full(6, 0.03 - 0.03 * np.cos(2 * np.pi * k / 25))
