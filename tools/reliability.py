@@ -165,6 +165,8 @@ def soaked(result: Mapping[str, Any]) -> list[str]:
         f"{result['soak.replay_kb_per_trial']:g} kB, was measured apart and is not counted. "
         "The form of 8 hours was not run."
     )
+    if result["soak.trainer.slope_high_mb_per_hour"] >= 30.0:
+        about += " **The trainer grows by more than that, with the number of trials; the cause was not found.**"
     head = ("node", "memory [MB]", "slope, 95 % [MB/h]", "file handles, first and last", "threads, first and last")
     return ["", "### Twenty minutes", "", about, "", table(head, rows)]
 

@@ -247,10 +247,6 @@ def environment(folder: Path, domain: int | None) -> dict[str, str]:
         folder: The run's folder.
         domain: ROS domain to use, None where the person set one.
     """
-    defaults = {
-        "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
-        "RCUTILS_COLORIZED_OUTPUT": "0",
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",  # of 1024: some 50 for each length of a batch
-    }
+    defaults = {"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp", "RCUTILS_COLORIZED_OUTPUT": "0"}
     fixed = {"ROS_LOG_DIR": str(folder / "logs" / "ros"), "PYTHONUNBUFFERED": "1"}
     return defaults | dict(os.environ) | fixed | ({} if domain is None else {"ROS_DOMAIN_ID": str(domain)})

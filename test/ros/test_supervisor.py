@@ -246,12 +246,11 @@ def test_a_domain_that_a_person_set_is_left_alone(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_graph_has_defaults_and_what_a_person_set_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RMW_IMPLEMENTATION", "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "ROS_DOMAIN_ID"):
+    for name in ("RMW_IMPLEMENTATION", "ROS_DOMAIN_ID"):
         monkeypatch.delenv(name, raising=False)
     shared = environment(tmp_path, 7)
     assert (shared["RMW_IMPLEMENTATION"], shared["ROS_DOMAIN_ID"]) == ("rmw_fastrtps_cpp", "7")
-    assert shared["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "256"
-    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024")
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
     monkeypatch.setenv("ROS_DOMAIN_ID", "9")
     mine = environment(tmp_path, None)
-    assert (mine["ONEDNN_PRIMITIVE_CACHE_CAPACITY"], mine["ROS_DOMAIN_ID"]) == ("1024", "9")
+    assert (mine["RMW_IMPLEMENTATION"], mine["ROS_DOMAIN_ID"]) == ("rmw_cyclonedds_cpp", "9")
