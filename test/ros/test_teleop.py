@@ -52,7 +52,7 @@ def person(ros: Ros, *plan: dict[str, Any], client: str = "/rviz") -> Process:
     return ros.start(RVIZ, {"plan": json.dumps(plan), "client": client})
 
 
-RESET = ({"until": "TELEOP"}, {"drag": PLACE, "near": 0.004}, {"menu": "Done"}, {"until": "POLICY"})
+RESET = ({"until": "TELEOP", "asked": "start pose"}, {"drag": PLACE, "near": 0.004}, {"menu": "Done"})
 
 
 def notes(run: RunFolder) -> list[str]:

@@ -7,6 +7,7 @@ not, MOUSE_UP; poses are told in the fixed frame.
 
 `plan` is JSON, a list of:
     {"until": "TELEOP"}                         look at the screen until the gate's state is that
+    {"until": "TELEOP", "asked": "start pose"}  ... and the screen asks for that, in a sentence not answered before
     {"drag": [x, y, z], "near": 0.004}          drag the tool's marker there, let go when the tool is that near [m]
     {"drag": [x, y, z], "for": 2.0}             ... or after so many seconds; "for": 1e9 drags until the process dies
     {"menu": "Done"}                            choose the entry whose title begins so
@@ -33,6 +34,8 @@ FRAME = "base_link"
 _PICTURE = 1 / 30
 """RViz draws, and tells of its mouse, this often [s]."""
 _KEEP_ALIVE = 0.25
+_SETTLED, _PATIENCE = 0.001, 2.0
+"""A marker this near the tool [m] has followed it; one that does not is grasped all the same after this long [s]."""
 _PULL = 0.15
 """How fast the mouse pulls the marker [m/s]."""
 
@@ -47,7 +50,7 @@ class RvizClient(Node):
         self.markers: dict[str, InteractiveMarker] = {}
         self.sequence: int | None = None
         self.resets = 0
-        self.state = ""
+        self.state, self.waits_for, self.answered = "", "", ""
         self.tool: tuple[float, float, float] | None = None
         self._early: list[InteractiveMarkerUpdate] = []
         self._asked: Any = None
@@ -62,7 +65,8 @@ class RvizClient(Node):
         self.create_timer(_PICTURE, self._draw)
 
     def _on_gate(self, msg: String) -> None:
-        self.state = json.loads(msg.data)["state"]
+        report = json.loads(msg.data)
+        self.state, self.waits_for = report["state"], report["waits_for"]
 
     def _on_tool(self, msg: PoseStamped) -> None:
         point = msg.pose.position
@@ -115,7 +119,7 @@ class RvizClient(Node):
     def _do(self) -> Iterator[None]:
         for act in self.plan:
             if "until" in act:
-                while self.state != act["until"]:
+                while not self._shows(act["until"], act.get("asked", "")):
                     yield
             elif "menu" in act:
                 self._choose(act["menu"])
@@ -124,12 +128,20 @@ class RvizClient(Node):
                 yield from self._drag(act["drag"], act.get("near", 0.0), act.get("for", 60.0))
             print(f"did {json.dumps(act)}", flush=True)
 
+    def _shows(self, state: str, asked: str) -> bool:
+        """What lasts until somebody answers is looked for, never what passes: an episode may be over between looks."""
+        if self.state != state or (asked and (asked not in self.waits_for or self.waits_for == self.answered)):
+            return False
+        self.answered = self.waits_for
+        return True
+
     def _choose(self, title: str) -> None:
         entries = next(iter(self.markers.values())).menu_entries
         (number,) = [entry.id for entry in entries if entry.title.startswith(title)]
         self._tell(InteractiveMarkerFeedback.MENU_SELECT, None, number)
 
     def _drag(self, goal: list[float], near: float, seconds: float) -> Iterator[None]:
+        yield from self._wait_for_marker()
         pose = next(iter(self.markers.values())).pose.position
         mouse, goal_reached = [pose.x, pose.y, pose.z], False
         self._tell(InteractiveMarkerFeedback.MOUSE_DOWN, mouse)
@@ -148,6 +160,15 @@ class RvizClient(Node):
                 self._tell(InteractiveMarkerFeedback.KEEP_ALIVE, mouse)
                 told = time.monotonic()
         self._tell(InteractiveMarkerFeedback.MOUSE_UP, mouse)
+
+    def _wait_for_marker(self) -> Iterator[None]:
+        """The marker follows the tool ten times a second: a person grasps it where it comes to rest, or soon anyway."""
+        began = time.monotonic()
+        while time.monotonic() < began + _PATIENCE:
+            point = next(iter(self.markers.values())).pose.position
+            if self._near([point.x, point.y, point.z], _SETTLED):
+                return
+            yield
 
     def _near(self, goal: list[float], near: float) -> bool:
         return self.tool is not None and all(abs(a - b) < near for a, b in zip(goal, self.tool, strict=True))
