@@ -2,6 +2,7 @@
 # make demo    trained weights of the package adapt to unseen tasks in simulation: a table, a video, a picture
 # make test    every test but those of faults; prints the count
 # make test-faults   real processes, real kills (minutes)
+# make test-gpu      the learner on a GPU (a torch with CUDA is yours to install)
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -13,9 +14,9 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 endif
 
-.PHONY: help train demo demo-weights test test-faults test-ros check format build clean install
+.PHONY: help train demo demo-weights test test-faults test-gpu test-ros check format build clean install
 help:
-	@echo "make train | demo | test | test-faults | check | format | build | test-ros | clean      (README.md, CONTRIBUTING.md)"
+	@echo "make train | demo | test | test-faults | test-gpu | check | format | build | test-ros | clean      (README.md, CONTRIBUTING.md)"
 
 install:
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON) here; install Python 3.10 or newer, or say make PYTHON=/path/to/python3" >&2; exit 2; }
@@ -32,10 +33,14 @@ demo-weights: install
 	@$(BIN)/python tools/demo_weights.py "$(RUN)"
 
 test: install
-	$(BIN)/python -m pytest -q test --ignore=test/faults $(ARGS)
+	$(BIN)/python -m pytest -q test --ignore=test/faults --ignore=test/gpu $(ARGS)
 
 test-faults: install
 	$(BIN)/python -m pytest -q test/faults $(ARGS)
+
+test-gpu: install
+	$(BIN)/python -c "import torch; assert torch.cuda.is_available(), 'torch sees no GPU here'"
+	$(BIN)/python -m pytest -q test/gpu $(ARGS)
 
 test-ros: install
 	@$(BIN)/python test/ros/launch_genuine.py

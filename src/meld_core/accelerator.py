@@ -1,4 +1,4 @@
-"""What becomes of training when its GPU does not."""
+"""The device that trains: which one it is, its random numbers, and what becomes of training when a GPU is lost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+
+def find_device(name: str) -> torch.device:
+    """The device of `learner.device`."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def random_state(device: torch.device) -> torch.Tensor | None:
+    """State of a GPU's random generator; None on a CPU, which has torch's own."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
 class AcceleratorLostError(RuntimeError):

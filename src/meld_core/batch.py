@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from meld_core.ahead import to_device
 from meld_core.config import Config
 from meld_core.scripted_search import ScriptedSearch
 from meld_core.tasks import Task, seated
@@ -229,7 +230,7 @@ def to_inputs(trials: Sequence[LearnerTrial], device: torch.device) -> Inputs:
     length = max(len(t) for t in trials)
 
     def stacked(arrays: Sequence[np.ndarray], dtype: torch.dtype | None = torch.float32) -> Tensor:
-        return torch.from_numpy(pad(arrays, length)).to(device=device, dtype=dtype)
+        return to_device(torch.from_numpy(pad(arrays, length)), device).to(dtype=dtype)
 
     return Inputs(
         image=stacked([t.image for t in trials], None),
@@ -249,7 +250,7 @@ def make_batch(trials: Sequence[LearnerTrial], device: torch.device) -> TrialBat
     length = inputs.tool.shape[1]
 
     def stacked(arrays: Iterable[np.ndarray]) -> Tensor:
-        return torch.from_numpy(pad(list(arrays), length)).to(device)
+        return to_device(torch.from_numpy(pad(list(arrays), length)), device)
 
     answers = [port_rewards(t) for t in trials]
     return TrialBatch(

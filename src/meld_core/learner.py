@@ -12,15 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from meld_core.accelerator import accelerator_watched
-from meld_core.batch import LearnerTrial, learner_trial, make_batch
+from meld_core.accelerator import accelerator_watched, find_device, random_state
+from meld_core.ahead import made_ahead
+from meld_core.batch import LearnerTrial, TrialBatch, learner_trial, make_batch
 from meld_core.belief_cache import BeliefCache
 from meld_core.config import Config, to_mapping
+from meld_core.descent import Descent
 from meld_core.hindsight import corrected, relabel
 from meld_core.latent_contract import ACTIONS
 from meld_core.latent_model import make_latent_model
 from meld_core.metrics import RunningMean
-from meld_core.sac import actor_loss, critic_loss, critic_target, polyak, temperature_loss
+from meld_core.recorded_update import RecordedUpdate
+from meld_core.sac import BeliefBatch, actor_loss, critic_loss, critic_target, polyak, temperature_loss
 from meld_core.sac_nets import make_actor, make_critics
 from meld_core.schedule import Schedule
 from meld_core.storage import checkpoint
@@ -68,15 +71,17 @@ class Learner:
     def __init__(self, config: Config, replay: TrialStore, run: str = "run", device: str = "") -> None:
         self._config, self._replay, self._run = config, replay, run
         self._schedule = Schedule(config)
-        self._device = _device(device or config.learner.device)
+        self._device = find_device(device or config.learner.device)
         if config.learner.threads:
             torch.set_num_threads(config.learner.threads)
         self._rng = np.random.default_rng(config.train.seed)
         with torch.random.fork_rng():
             torch.manual_seed(config.train.seed)
             self.networks = Networks(config).to(self._device)
-            self._torch_rng = torch.get_rng_state()
-        self._optimizers = self._make_optimizers()
+            self._torch_rng, self._device_rng = torch.get_rng_state(), random_state(self._device)
+        self._descent = self._make_descent()
+        self._recorded = RecordedUpdate(self._improve, self._device)
+        self._cloning = torch.zeros((), device=self._device)
         self._trials: list[LearnerTrial] = []
         self._taken: set[TrialId] = set()
         self.trained_through, self.version = -1, -1
@@ -85,18 +90,21 @@ class Learner:
         """Steps in the replay at the first update; -1 before it."""
         self.updates_of_round = 0
         """Optimizer steps that the newest round was to do."""
-        self.skipped = 0
-        """Those of them that were left out, because a gradient was not finite."""
 
-    def _make_optimizers(self) -> dict[str, torch.optim.Adam]:
-        nets, rates = self.networks, self._config.learner
-        groups: dict[str, tuple[list[Tensor], float]] = {
-            "model": (list(nets.model.parameters()), rates.model_rate),
-            "actor": (list(nets.actor.parameters()), rates.sac_rate),
-            "critics": (list(nets.critics.parameters()), rates.sac_rate),
-            "temperature": ([nets.log_temperature], rates.sac_rate),
+    def _make_descent(self) -> Descent:
+        nets = self.networks
+        parts: dict[str, list[Tensor]] = {
+            "model": list(nets.model.parameters()),
+            "actor": list(nets.actor.parameters()),
+            "critics": list(nets.critics.parameters()),
+            "temperature": [nets.log_temperature],
         }
-        return {name: torch.optim.Adam(params, lr=rate, fused=True) for name, (params, rate) in groups.items()}
+        return Descent(parts, self._config.learner, self._device)
+
+    @property
+    def skipped(self) -> int:
+        """Optimizer steps of the newest round that were left out, because a gradient was not finite."""
+        return self._descent.skipped
 
     @accelerator_watched()
     def train_after(self, index: int, on_progress: Progress | None = None) -> dict[str, float]:
@@ -112,12 +120,12 @@ class Learner:
             return {}
         if self.first_update_step < 0:
             self.first_update_step = self.steps
-        self._set_rates(self._schedule.progress(index))
-        self.updates_of_round, self.skipped = 0, 0
+        self._descent.begin(self._schedule.progress(index))
+        self.updates_of_round = 0
         means, total = RunningMean(), due.model_updates + due.ac_updates
         with self._own_randomness():
-            for i in range(due.model_updates):
-                means.add(self.update_model())
+            for i, batch in enumerate(made_ahead(self._draw_batch, due.model_updates, self._device)):
+                means.add(self.update_model(batch))
                 _report(on_progress, i + 1, total)
             cache = self._fill_cache()
             with one_thread():
@@ -148,19 +156,14 @@ class Learner:
                 self.steps += len(trial) - int(trial.rows["first_in_episode"].sum())
                 self._taken.add(trial.meta.id)
 
-    def _set_rates(self, progress: float) -> None:
-        rates = self._config.learner
-        span = max(1e-9, rates.decay_until - rates.decay_from)
-        factor = 1.0 + (rates.decay_to - 1.0) * min(1.0, max(0.0, (progress - rates.decay_from) / span))
-        for name, optimizer in self._optimizers.items():
-            optimizer.param_groups[0]["lr"] = factor * (rates.model_rate if name == "model" else rates.sac_rate)
-
     @contextlib.contextmanager
     def _own_randomness(self) -> Iterator[None]:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.set_rng_state(self._torch_rng)
+            if self._device_rng is not None:
+                torch.cuda.set_rng_state(self._device_rng, self._device)
             yield
-            self._torch_rng = torch.get_rng_state()
+            self._torch_rng, self._device_rng = torch.get_rng_state(), random_state(self._device)
 
     def _draw(self, count: int) -> list[LearnerTrial]:
         """Trials with replacement: a share of demonstrations, some relabelled to a port drawn at random."""
@@ -178,12 +181,14 @@ class Learner:
             trial = relabel(trial, live, task.horizon, task.episode_form == "end_on_success")
         return corrected(trial) if self._config.learner.corrections else trial
 
-    def update_model(self) -> dict[str, Tensor]:
-        """One step on the latent model's negative ELBO."""
-        learner, loss_weights = self._config.learner, self._config.loss
-        batch = make_batch(self._draw(learner.batch_trials), self._device)
-        loss, metrics = self.networks.model.loss(batch, loss_weights)
-        self._step("model", loss, self.networks.model)
+    def _draw_batch(self) -> TrialBatch:
+        return make_batch(self._draw(self._config.learner.batch_trials), self._device)
+
+    def update_model(self, batch: TrialBatch | None = None) -> dict[str, Tensor]:
+        """One step on the latent model's negative ELBO, on a batch that is drawn here where none is given."""
+        loss, metrics = self.networks.model.loss(batch or self._draw_batch(), self._config.loss)
+        self._descent.step("model", loss, self.networks.model)
+        self.updates_of_round += 1
         self.model_updates += 1
         return metrics
 
@@ -195,42 +200,33 @@ class Learner:
     def update_actor_critic(self, cache: BeliefCache, progress: float) -> dict[str, Tensor]:
         """One step on critics, actor and temperature, on cached beliefs."""
         nets, sac = self.networks, self._config.sac
-        batch = cache.sample(self._config.learner.batch_transitions)
-        temperature = nets.log_temperature.exp().detach()
-        target = critic_target(nets.target_critics, nets.actor, temperature, batch, sac.entropy_backup)
-        loss, critic_metrics = critic_loss(nets.critics, target, batch)
-        self._step("critics", loss, nets.critics)
         faded = min(1.0, progress / max(1e-9, sac.cloning_until))
-        cloning = sac.cloning_weight * (1.0 + (sac.cloning_to - 1.0) * faded)
-        nets.critics.requires_grad_(False)
-        loss, log_pi, actor_metrics = actor_loss(
-            nets.actor, nets.critics, temperature, batch, value=sac.value_weight, cloning=cloning
-        )
-        self._step("actor", loss, nets.actor)
-        nets.critics.requires_grad_(True)
-        self._step(
-            "temperature", temperature_loss(nets.log_temperature, log_pi, sac.target_entropy_per_action * ACTIONS)
-        )
-        polyak(nets.target_critics, nets.critics, sac.target_rate)
+        self._cloning.fill_(sac.cloning_weight * (1.0 + (sac.cloning_to - 1.0) * faded))
+        metrics = self._recorded(cache.sample(self._config.learner.batch_transitions))
+        self.updates_of_round += 3
         self.ac_updates += 1
         average = min(sac.actor_average, (1.0 + self.ac_updates) / (10.0 + self.ac_updates))
         polyak(nets.average_actor, nets.actor, 1.0 - average if sac.actor_average else 1.0)
-        return critic_metrics | actor_metrics
+        return metrics
 
-    def _step(self, name: str, loss: Tensor, module: nn.Module | None = None) -> None:
-        self.updates_of_round += 1
-        optimizer = self._optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if module is None:
-            size = loss.detach()
-        else:
-            limit = self._config.learner.grad_clip or float("inf")
-            size = nn.utils.clip_grad_norm_(module.parameters(), limit, foreach=True)
-        if bool(torch.isfinite(size)):
-            optimizer.step()
-        else:
-            self.skipped += 1
+    def _improve(self, batch: BeliefBatch) -> dict[str, Tensor]:
+        """Critics, actor, temperature and target critics: all that is recorded. Only tensors change between calls."""
+        nets, sac = self.networks, self._config.sac
+        temperature = nets.log_temperature.exp().detach()
+        target = critic_target(nets.target_critics, nets.actor, temperature, batch, sac.entropy_backup)
+        loss, critic_metrics = critic_loss(nets.critics, target, batch)
+        self._descent.step("critics", loss, nets.critics)
+        nets.critics.requires_grad_(False)
+        loss, log_pi, actor_metrics = actor_loss(
+            nets.actor, nets.critics, temperature, batch, value=sac.value_weight, cloning=self._cloning
+        )
+        self._descent.step("actor", loss, nets.actor)
+        nets.critics.requires_grad_(True)
+        self._descent.step(
+            "temperature", temperature_loss(nets.log_temperature, log_pi, sac.target_entropy_per_action * ACTIONS)
+        )
+        polyak(nets.target_critics, nets.critics, sac.target_rate)
+        return critic_metrics | actor_metrics
 
     def weights(self) -> Weights:
         """What the agent needs: belief filter and averaged actor."""
@@ -241,9 +237,10 @@ class Learner:
     def save(self, path: Path) -> None:
         """Write the full state atomically: networks, optimizers, random states, counters. No pickle."""
         tensors = {f"networks.{k}": v for k, v in self.networks.state_dict().items()}
-        for name, optimizer in self._optimizers.items():
-            tensors |= {f"optimizers.{name}.{k}": v for k, v in checkpoint.flatten_optimizer(optimizer).items()}
+        tensors |= {f"optimizers.{name}": tensor for name, tensor in self._descent.state().items()}
         tensors["torch_rng"] = self._torch_rng
+        if self._device_rng is not None:
+            tensors["device_rng"] = self._device_rng
         counters = {name: getattr(self, name) for name in _COUNTERS}
         checkpoint.write(path, tensors, {"counters": counters, "rng": self._rng.bit_generator.state})
 
@@ -263,8 +260,8 @@ class Learner:
 
     def _restore_networks(self, tensors: Mapping[str, Tensor]) -> None:
         self.networks.load_state_dict(checkpoint.under(tensors, "networks."))
-        for name, optimizer in self._optimizers.items():
-            checkpoint.restore_optimizer(optimizer, checkpoint.under(tensors, f"optimizers.{name}."))
+        self._descent.restore(checkpoint.under(tensors, "optimizers."))
+        self._recorded.forget()
 
     def load(self, path: Path) -> None:
         """Go on from `save`; trials come from the replay.
@@ -276,6 +273,8 @@ class Learner:
         with checkpoint.fits(path):
             self._restore_networks(tensors)
             self._torch_rng = tensors["torch_rng"]
+            if self._device_rng is not None:
+                self._device_rng = tensors.get("device_rng", self._device_rng)
             self._rng.bit_generator.state = meta["rng"]
             counters = {name: int(meta["counters"][name]) for name in _COUNTERS}
         self._trials, self._taken = [], set()
@@ -285,12 +284,6 @@ class Learner:
 
 
 _COUNTERS = ("trained_through", "version", "model_updates", "ac_updates", "steps", "first_update_step")
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def _report(on_progress: Progress | None, current: int, total: int) -> None:

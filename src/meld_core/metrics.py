@@ -220,22 +220,34 @@ def newest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class RunningMean:
-    """Means of named values since the last `take`, for metrics that arrive more often than they are written."""
+    """Means of named values since the last `take`, for metrics that arrive more often than they are written.
+
+    Values may be numbers or tensors of one element, which are read no sooner than at `take`: a GPU is not waited for.
+    """
 
     def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._counts: dict[str, int] = {}
+        self._values: dict[str, list[Any]] = {}
 
     def add(self, values: Mapping[str, Any]) -> None:
-        """Count one set of values; names may differ from call to call, what is not finite is left out."""
+        """Count one set of values; names may differ from call to call."""
         for name, value in values.items():
-            number = float(value)
-            if math.isfinite(number):
-                self._sums[name] = self._sums.get(name, 0.0) + number
-                self._counts[name] = self._counts.get(name, 0) + 1
+            self._values.setdefault(name, []).append(value)
 
     def take(self) -> dict[str, float]:
-        """The means; forgets everything."""
-        means = {name: total / self._counts[name] for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
+        """The means, without what is not finite; forgets everything."""
+        means = {}
+        for name, values in self._values.items():
+            known = [number for number in _numbers(values) if math.isfinite(number)]
+            if known:
+                means[name] = sum(known) / len(known)
+        self._values = {}
         return means
+
+
+def _numbers(values: list[Any]) -> list[float]:
+    """As floats; tensors of a device come in one piece."""
+    if all(hasattr(value, "is_cuda") and value.is_cuda for value in values):
+        import torch
+
+        return [float(number) for number in torch.stack(values).tolist()]
+    return [float(value) for value in values]

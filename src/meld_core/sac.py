@@ -60,7 +60,7 @@ def actor_loss(
     batch: BeliefBatch,
     *,
     value: float = 1.0,
-    cloning: float = 0.0,
+    cloning: float | Tensor = 0.0,
 ) -> tuple[Tensor, Tensor, Metrics]:
     """J_π = E[α log π(a|b) - value · min_i Q_i(b, a)] + cloning · E_demo[|tanh μ(b) - a_demo|²].
 

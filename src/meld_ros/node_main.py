@@ -19,6 +19,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from meld_core.config import Config, ConfigError, Section, did_you_mean, flatten, from_mapping, to_mapping
+from meld_core.stop_signals import set_on
 
 _ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 USAGE_ERROR = 2
@@ -55,8 +56,7 @@ def run_node(
 
 
 def _run(make: Callable[[], Any], args: Sequence[str] | None, serve: Callable[[Any], None]) -> int:
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: STOPPING.set())
+    set_on(STOPPING, signal.SIGINT, signal.SIGTERM)
     try:  # our own handlers: with rclpy's the context is gone before a node can say its last word
         rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
         node = make()

@@ -241,8 +241,8 @@ def test_learning_rates_decay_linearly() -> None:
     """From 50 % to 95 % of the run down to 5 %: half way through it is 1 - 0.5 · 0.95."""
     learner = Learner(tiny_config(), Store([]))
     for progress, factor in [(0.2, 1.0), (0.725, 0.525), (1.0, 0.05)]:
-        learner._set_rates(progress)
-        rates = {name: o.param_groups[0]["lr"] for name, o in learner._optimizers.items()}
+        learner._descent.begin(progress)
+        rates = learner._descent.rates
         assert rates["model"] == pytest.approx(1e-3 * factor)
         assert rates["actor"] == pytest.approx(5e-4 * factor)
 

@@ -53,6 +53,8 @@ class Setup:
     """A tiny form, in seconds: shows that the measurement works, and measures little."""
     peer: Path | None = None
     """Checkout of a peer to be measured beside ours."""
+    device: str = "cpu"
+    """learner: what trains."""
     pictures: Path | None = None
     """Folder for plots; None draws none."""
     seed: int = 0

@@ -1,23 +1,25 @@
 """`meld bench learner`: updates of the published model beside a peer, and of the default model beside the bounds.
 
-With one thread times are those of the processor, which others' work on the machine disturbs least; with more threads
-they are wall times. What is compared is measured by turns, and a ratio is the median of those of the turns.
+With one thread times are those of the processor, which others' work on the machine disturbs least; with more threads,
+and on a GPU, they are wall times. What is compared is measured by turns; a ratio is the median of those of the turns.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from meld_core.ahead import made_ahead
 from meld_core.batch import learner_trial, make_batch
 from meld_core.belief_cache import BeliefCache
 from meld_core.bench.data import Store, demonstrations
-from meld_core.bench.figures import Figure, Goal, Setup, median_ratio
+from meld_core.bench.figures import BenchError, Figure, Goal, Setup, median_ratio
 from meld_core.bench.peer import SOURCE, Peer
 from meld_core.config import Config, load_config
 from meld_core.latent_contract import ACTIONS
@@ -28,7 +30,7 @@ AT_THE_PEERS_SIZES = (
     "slac.latent1=32", "slac.latent2=256", "task.episodes=1", "task.horizon=8", "task.episode_form=fixed_length",
     "sac.network=plain", "sac.spread=clipped", "sac.hidden=256", "sac.cloning_weight=0", "learner.batch_trials=32",
     "learner.batch_transitions=256", "learner.cache_trials=32", "learner.demonstration_share=0", "learner.relabel=0",
-    "learner.corrections=false", "learner.grad_clip=0", "learner.update_every=1", "learner.device=cpu",
+    "learner.corrections=false", "learner.grad_clip=0", "learner.update_every=1",
     "learner.pretrain_model_updates=1", "learner.pretrain_ac_updates=1",
 )  # fmt: skip
 """64 x 64 pictures, 9 rows, 32 trials, depth 32, z of 32 and 256; actor-critic batches of 256."""
@@ -44,8 +46,10 @@ Acts = Mapping[str, tuple[Callable[[], object], int]]
 
 def measure(setup: Setup) -> Iterator[Figure]:
     """Bounds, then the published model and the peer by turns, then the default model and its parts."""
+    if setup.device == "cuda" and not torch.cuda.is_available():
+        raise BenchError("there is no GPU that torch sees; --device cpu measures the processor")
     setup.tell("products and convolutions at their best")
-    peaks = _peaks(setup.quick)
+    peaks = _peaks(setup)
     for name, value in peaks.items():
         values = {f"learner.peak.{name}_gflops": round(value, 1)}
         yield Figure(what=f"bound: {name.replace('_', ', ')}", unit="GFLOP/s", median=value, values=values)
@@ -56,7 +60,11 @@ def measure(setup: Setup) -> Iterator[Figure]:
 
 
 def _clock() -> float:
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    elif torch.get_num_threads() == 1:
+        return time.process_time()
+    return time.perf_counter()
 
 
 def _seconds(act: Callable[[], object]) -> float:
@@ -75,14 +83,16 @@ def _by_turns(acts: Acts, rounds: int, tell: Callable[[str], None]) -> dict[str,
     return {name: np.array(values[1:]) for name, values in times.items()}
 
 
-def _peaks(quick: bool) -> dict[str, float]:
+def _peaks(setup: Setup) -> dict[str, float]:
     """Best rates [GFLOP/s] of square products and of a 3 x 3 convolution, in fp32 and bf16."""
-    size, frames, found = 256 if quick else 1024, 8 if quick else 256, {}
+    gpu, found = setup.device == "cuda", {}
+    size, frames = (256, 8) if setup.quick else (8192, 4096) if gpu else (1024, 256)
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
+        like: dict[str, Any] = {"dtype": dtype, "device": setup.device}
+        a, b = torch.randn(size, size, **like), torch.randn(size, size, **like)
         found[f"gemm_{name}"] = _best(lambda a=a, b=b: a @ b, 2.0 * size**3)  # type: ignore[misc]
-        x = torch.randn(frames, 128, 8, 8, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        weight = torch.randn(256, 128, 3, 3, dtype=dtype)
+        x = torch.randn(frames, 128, 8, 8, **like).contiguous(memory_format=torch.channels_last)
+        weight = torch.randn(256, 128, 3, 3, **like)
         work = 2.0 * frames * 16 * 128 * 256 * 9
         found[f"convolution_{name}"] = _best(lambda x=x, w=weight: F.conv2d(x, w, None, 2, 1), work)  # type: ignore[misc]
     return found
@@ -115,7 +125,11 @@ def _rounds(learner: Learner, config: Config) -> Callable[[], object]:
 
 def _beside_the_peer(setup: Setup, peaks: Mapping[str, float]) -> Iterator[Figure]:
     """The published model, all frames decoded and a share; with actor and critics, beliefs from the cache."""
-    sizes = (*AT_THE_PEERS_SIZES, *(["slac.base_depth=4"] if setup.quick and not setup.peer else []))
+    sizes = (
+        *AT_THE_PEERS_SIZES,
+        f"learner.device={setup.device}",
+        *(["slac.base_depth=4"] if setup.quick and not setup.peer else []),
+    )
     sizes += (f"learner.model_updates={_TOGETHER}", f"learner.ac_updates={_TOGETHER}")
     acts: dict[str, tuple[Callable[[], object], int]] = {}
     operations: dict[str, float] = {}
@@ -126,7 +140,7 @@ def _beside_the_peer(setup: Setup, peaks: Mapping[str, float]) -> Iterator[Figur
         acts[f"model_update{name}"] = (learner.update_model, 1)
         acts[f"full_update{name}"] = (_rounds(learner, load_config(overrides=[*sizes, more])), _TOGETHER)
     if setup.peer:
-        peer = Peer(setup.peer, ACTIONS)
+        peer = Peer(setup.peer, ACTIONS, setup.device)
         acts |= {"peer_model": (peer.update_model, 1), "peer_actor_critic": (peer.update_actor_critic, 1)}
     times = _by_turns(acts, 1 if setup.quick else 9, setup.tell)
     for name in _GOALS:
@@ -183,40 +197,56 @@ def _beside(
 
 def _default(setup: Setup, peaks: Mapping[str, float]) -> Iterator[Figure]:
     """Updates of the default model, and what its time goes into."""
-    short = ["learner.device=cpu", "learner.pretrain_model_updates=1", "learner.pretrain_ac_updates=1"]
-    config, device = load_config(overrides=short), torch.device("cpu")
+    short = [f"learner.device={setup.device}", "learner.pretrain_model_updates=1", "learner.pretrain_ac_updates=1"]
+    config, device = load_config(overrides=short), torch.device(setup.device)
     recorded = demonstrations(config, 4 if setup.quick else config.learner.batch_trials)
     learner, trials = Learner(config, Store(recorded)), [learner_trial(trial, config) for trial in recorded]
     learner.train_after(config.train.demonstrations)  # takes the trials
-    model, batch = learner.networks.model, make_batch(trials, device)
+    latent, batch = learner.networks.model, make_batch(trials, device)
     images, share = batch.inputs.image[batch.inputs.observed > 0.0], config.learner.demonstration_share
     many = [trials[i % len(trials)] for i in range(8 if setup.quick else config.learner.cache_trials)]
 
     def forward() -> torch.Tensor:
-        loss: torch.Tensor = model.loss(batch, config.loss)[0]
+        loss: torch.Tensor = latent.loss(batch, config.loss)[0]
         return loss
 
     def fill() -> BeliefCache:
-        return BeliefCache(model.filter, many, config.sac, share, device)
+        return BeliefCache(latent.filter, many, config.sac, share, device)
 
     cache = fill()
+    operations = {"model_updates": _operations(learner.update_model)}
+    operations["ac_updates"] = _operations(lambda: learner.update_actor_critic(cache, 0.5))  # before it is recorded
+
+    def model() -> None:
+        for made in made_ahead(learner._draw_batch, 10, device):
+            learner.update_model(made)
 
     def actor_critic() -> None:
         for _ in range(10):
             learner.update_actor_critic(cache, 0.5)
 
     acts: Acts = {
-        "model_updates": (learner.update_model, 1),
+        "model_updates": (model, 10),
         "ac_updates": (actor_critic, 10),
         "cache": (fill, 1),
         "part_batch": (lambda: make_batch(trials, device), 1),
         "part_loss": (forward, 1),
         "part_loss_and_gradient": (lambda: forward().backward(), 1),
-        "part_encoder_and_gradient": (lambda: model.filter.encoder(images).sum().backward(), 1),
+        "part_encoder_and_gradient": (lambda: latent.filter.encoder(images).sum().backward(), 1),
     }
-    operations = {"model_updates": _operations(learner.update_model)}
-    operations["ac_updates"] = _operations(lambda: learner.update_actor_critic(cache, 0.5))
+    if setup.device == "cuda":
+        acts = {**acts, **_plain(learner, cache, config.learner.batch_transitions)}
     yield from _default_figures(_by_turns(acts, 1 if setup.quick else 9, setup.tell), operations, peaks)
+
+
+def _plain(learner: Learner, cache: BeliefCache, count: int) -> Acts:
+    """What a GPU would do were nothing made ahead and nothing recorded."""
+
+    def actor_critic() -> None:
+        for _ in range(10):
+            learner._improve(cache.sample(count))
+
+    return {"part_model_update_not_ahead": (learner.update_model, 1), "part_ac_update_not_recorded": (actor_critic, 10)}
 
 
 def _default_figures(

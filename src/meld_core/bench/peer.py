@@ -21,12 +21,12 @@ _ROWS = 8
 class Peer:
     """Its learner at its own sizes, on sequences of random pictures: what they show does not change what they cost."""
 
-    def __init__(self, checkout: Path, actions: int) -> None:
+    def __init__(self, checkout: Path, actions: int, device: str = "cpu") -> None:
         """Raises BenchError where the folder is no checkout of it."""
         algorithm = _algorithm(checkout)
         with torch.random.fork_rng():
             self._algorithm = algorithm(
-                (3, 64, 64), (actions,), 1, torch.device("cpu"), 0, buffer_size=_SEQUENCES, num_sequences=_ROWS
+                (3, 64, 64), (actions,), 1, torch.device(device), 0, buffer_size=_SEQUENCES, num_sequences=_ROWS
             )
         self._fill(np.random.default_rng(0), actions)
 

@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -104,7 +104,10 @@ def _open(folder: Path, rounds: int, connection: Connection) -> None:
     learner.train_after(replay.trials[-1].meta.id.counter)
     converted, converted_cpu, memory = time.perf_counter(), time.process_time(), _peak_rss_gb()
     device, count = learner.networks.log_temperature.device, config.learner.batch_trials
-    acts = {"draw": lambda: make_batch(learner._draw(count), device), "update": learner.update_model}
+    acts: dict[str, Callable[[], object]] = {
+        "draw": lambda: make_batch(learner._draw(count), device),
+        "update": learner.update_model,
+    }
     interleaved(acts, 1)
     times = interleaved(acts, rounds)
     update, draw = times["update"].median, times["draw"].median

@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from meld_core.stop_signals import set_on
 from meld_core.storage.files import write_atomic
 from meld_core.study.cell import Cell, is_finished
 from meld_core.study.effort import cpu_total, read_effort
@@ -59,6 +60,7 @@ class Runner:
         self.failed: dict[str, str] = {}
         """Label of a cell → one sentence."""
         self.over_budget = False
+        self._asked: set[SpawnProcess] = set()
         self._names = {(cell.name, cell.seed): cell for cell in cells}
         for cell in self.waiting:
             _check_bases(cell, self._names)
@@ -86,8 +88,9 @@ class Runner:
 
     def _go_on(self, stop: threading.Event) -> bool:
         if stop.is_set():
-            for process in self.running:
+            for process in self.running.keys() - self._asked:
                 process.terminate()  # a worker takes it as a request
+                self._asked.add(process)
             return bool(self.running)
         while len(self.running) < self._processes and (cell := self._next()) is not None:
             self._start(cell)
@@ -160,7 +163,7 @@ def work(cell: Cell, command: str, keep_replay: bool) -> None:
     stop = threading.Event()
     parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    set_on(stop, signal.SIGTERM)
     threading.Thread(target=_follow_parent, args=(parent, stop), daemon=True).start()
     folder = cell.folder.path
     folder.mkdir(parents=True, exist_ok=True)

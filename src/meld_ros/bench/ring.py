@@ -18,6 +18,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from meld_core.config import Config
+from meld_core.stop_signals import set_on
 from meld_core.types import Frame, Reward
 from meld_ros import conversions as ros
 from meld_ros.node_main import STOPPING, spin, spin_fast
@@ -120,7 +121,7 @@ ROLES = {"robot": Robot, "reward": Judge, "policy": Asker}
 def main() -> None:
     """One of the three processes."""
     role, steps = sys.argv[1], int(sys.argv[2])
-    signal.signal(signal.SIGTERM, lambda *_: STOPPING.set())
+    set_on(STOPPING, signal.SIGTERM)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = ROLES[role](steps)
     (spin if role == "robot" else spin_fast)(node)  # as the nodes that they stand for

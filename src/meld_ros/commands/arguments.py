@@ -178,6 +178,8 @@ class Bench:
     that is about speed."""
     peer: str = ""
     """learner: a checkout of slac.pytorch to be measured beside ours."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """learner: what trains."""
     json: str = ""
     """Also write the figures to this file; figures of other subjects in it stay."""
     pictures: str = ""

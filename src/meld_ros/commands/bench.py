@@ -83,6 +83,7 @@ def _setup(command: Bench, subject: str, live: Live, console: Console) -> Setup:
     return Setup(
         quick=command.quick,
         peer=Path(command.peer) if command.peer else None,
+        device=command.device,
         pictures=Path(command.pictures) if command.pictures else None,
         seed=command.seed,
         ticks=command.ticks,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from meld_core.config import Config
+from meld_core.stop_signals import set_in_handler
 from meld_core.storage.run_folder import RunFolder
 from meld_ros.domain import own_domain
 from meld_ros.graph import Options, Process, environment, render
@@ -127,7 +128,7 @@ def stop_requested() -> Iterator[threading.Event]:
     def request(signum: int, frame: FrameType | None) -> None:
         if stop.is_set():
             signal.default_int_handler(signum, frame)
-        stop.set()
+        set_in_handler(stop)
 
     before = {signum: signal.signal(signum, request) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
