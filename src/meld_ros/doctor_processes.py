@@ -40,6 +40,7 @@ def _process(folder: Path) -> ProcessSeen | None:
         domain=int(environment.get("ROS_DOMAIN_ID") or 0),
         rmw=environment.get("RMW_IMPLEMENTATION", ""),
         discovery=discovery or ("LOCALHOST" if environment.get("ROS_LOCALHOST_ONLY") == "1" else ""),
+        profile=environment.get("FASTDDS_DEFAULT_PROFILES_FILE", ""),
         peer=environment.get("ROS_STATIC_PEERS", ""),
         mode=_mode_in(Path(parameters)) if parameters else "",
     )

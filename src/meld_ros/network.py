@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from meld_core.config import ConfigError
 from meld_ros.share import share_dir
 
+_RANGE, _PROFILE = "ROS_AUTOMATIC_DISCOVERY_RANGE", "FASTDDS_DEFAULT_PROFILES_FILE"
 MACHINES = ("all", "arm", "trainer")
 """Which nodes of a graph run here: all, those at the arm, or the trainer alone."""
 
@@ -15,9 +16,10 @@ MACHINES = ("all", "arm", "trainer")
 def network_environment(peer: str, given: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Environment of a node; what a person has set themselves is left as it is.
 
-    By default nodes look for each other on this machine only, and the sockets that they listen on are bound to the
-    loopback. With a peer they also look there, and no message on the wire is larger than an Ethernet frame
-    (config/network/frames.xml says why).
+    By default nodes hear this machine only: with Fast DDS every socket is bound to the loopback, and there is no shared
+    memory (config/network/localhost.xml says why). The range is SUBNET then, since with LOCALHOST rmw_fastrtps adds
+    shared memory and sockets of its own; where the profile would not be read, it is LOCALHOST. With a peer they also
+    look there, and no message on the wire is larger than an Ethernet frame (config/network/frames.xml says why).
 
     Args:
         peer: Address of the other machine, "" for none.
@@ -25,14 +27,21 @@ def network_environment(peer: str, given: Mapping[str, str] = os.environ) -> dic
     """
     if given.get("ROS_DISTRO") == "humble":  # knows no peers: there one hears this machine only or the whole network
         return {"ROS_LOCALHOST_ONLY": "0" if peer else given.get("ROS_LOCALHOST_ONLY", "1")}
-    wanted = {"ROS_AUTOMATIC_DISCOVERY_RANGE": given.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")}
+    wanted = {_RANGE: given.get(_RANGE, "LOCALHOST")}
     if peer:
         wanted["ROS_STATIC_PEERS"] = peer
-    alone = wanted["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST" and not given.get("ROS_STATIC_PEERS")
-    if "FASTDDS_DEFAULT_PROFILES_FILE" not in given and (peer or alone):
-        profile = share_dir() / "config" / "network" / ("frames.xml" if peer else "localhost.xml")
-        wanted["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile)
+    alone = wanted[_RANGE] == "LOCALHOST" and not peer and not given.get("ROS_STATIC_PEERS")
+    if _PROFILE not in given and (peer or alone):
+        wanted[_PROFILE] = str(share_dir() / "config" / "network" / ("frames.xml" if peer else "localhost.xml"))
+        if alone and _RANGE not in given and _reads_profiles(given):
+            wanted[_RANGE] = "SUBNET"
     return wanted
+
+
+def _reads_profiles(given: Mapping[str, str]) -> bool:
+    """Whether DDS is a Fast DDS that knows the variable: 2.14 of Jazzy has another name for it."""
+    fast = given.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps")
+    return fast and given.get("ROS_DISTRO", "") not in ("iron", "jazzy")
 
 
 def join_graph(peer: str = "") -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from meld_ros.domain import own_domain
+from meld_ros.network import network_environment
 from test.faults.scenarios import SCENARIOS, SOAK
 from test.faults.stage import PATIENT, Outcome, Stage
 from test.ros.conftest import Ros
@@ -28,7 +29,7 @@ from test.ros.conftest import Ros
 @contextmanager
 def ros_of_its_own() -> Iterator[Ros]:
     """A domain, a folder and a context that nobody else uses."""
-    local = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}
+    local = {"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp", **network_environment("", {})}
     with tempfile.TemporaryDirectory(prefix="meld-safety-") as folder, own_domain() as domain:
         own = {} if domain is None else {"ROS_DOMAIN_ID": str(domain)}
         os.environ.update(local | own | {"ROS_LOG_DIR": folder})

@@ -24,6 +24,7 @@ from meld_core.config import Config, load_config
 from meld_core.storage.run_folder import RunFolder
 from meld_ros.domain import own_domain
 from meld_ros.graph import GRAPHS, Options, parameters_of
+from meld_ros.network import network_environment
 from meld_ros.node_main import Background
 
 DEADLINE = 60.0
@@ -138,8 +139,9 @@ class Ros:
 def domain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No other test and no other graph of this machine is heard."""
     monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    for name, value in network_environment("", {}).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "ros_log"))
     with own_domain() as number:
         monkeypatch.setenv("ROS_DOMAIN_ID", str(number))

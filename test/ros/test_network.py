@@ -22,14 +22,20 @@ from meld_ros.share import share_dir
 from .conftest import Ros
 from .stand_ins import Listener
 
-LOOPBACK = "0100007F"
+LOOPBACK, DISCOVERY = "0100007F", "0100FFEF"
+"""127.0.0.1, and 239.255.0.1, which is joined on the loopback: see config/network/localhost.xml."""
 
 
 def test_nobody_else_is_heard_by_default() -> None:
     profile = str(share_dir() / "config" / "network" / "localhost.xml")
     assert network_environment("", {}) == {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "FASTDDS_DEFAULT_PROFILES_FILE": profile,
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET", "FASTDDS_DEFAULT_PROFILES_FILE": profile,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("given", [{"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, {"ROS_DISTRO": "jazzy"}])
+def test_where_the_profile_would_not_be_read_the_range_keeps_others_out(given: dict[str, str]) -> None:
+    assert network_environment("", given)["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
 
 
 def test_a_peer_is_heard_and_gets_messages_of_the_size_of_a_frame() -> None:
@@ -45,6 +51,10 @@ def test_a_peer_is_heard_and_gets_messages_of_the_size_of_a_frame() -> None:
     ("given", "wanted"),
     [
         ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}, {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}),
+        (
+            {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "FASTDDS_DEFAULT_PROFILES_FILE": "mine.xml"},
+            {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"},
+        ),
         ({"FASTDDS_DEFAULT_PROFILES_FILE": "mine.xml"}, {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}),
         ({"ROS_STATIC_PEERS": "10.0.0.9"}, {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}),
         ({"ROS_DISTRO": "humble"}, {"ROS_LOCALHOST_ONLY": "1"}),
@@ -87,10 +97,14 @@ def test_the_sockets_that_a_node_listens_on_are_bound_to_the_loopback(
     listener = Listener(ros)
     process = ros.start_graph("train", small, run, "reward")["reward"]
     listener.hears("reward", "running")  # although this test's own node knows nothing of the profile
-    first = 7400 + 250 * int(os.environ["ROS_DOMAIN_ID"])
-    found = [(address, port) for address, port in listening(process) if first <= port < first + 250]
+    found = list(listening(process))
     assert len(found) >= 2
-    assert {address for address, _ in found} == {LOOPBACK}
+    assert {address for address, _ in found} <= {LOOPBACK, DISCOVERY}
+    assert not [
+        line
+        for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+        if "fastdds" in line and "/dev/shm/" in line
+    ]
 
 
 def test_the_state_of_a_link_in_words() -> None:

@@ -25,6 +25,7 @@ from meld_core.replay import Replay
 from meld_core.storage.run_folder import RunFolder
 from meld_core.train import train_in_process
 from meld_ros.domain import own_domain
+from meld_ros.network import network_environment
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 DEADLINE = 100.0
@@ -121,7 +122,8 @@ def rows_of(folder: Path) -> list[dict[str, bytes]]:
 @pytest.fixture
 def listen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Callable[[], Any]]]:
     """Subscribes from here to a topic of the graphs that are started afterwards; gives a look at its newest message."""
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    for name, value in network_environment("", {}).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
     with own_domain() as domain:
         monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))

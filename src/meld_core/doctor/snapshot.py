@@ -106,6 +106,8 @@ class ProcessSeen:
     rmw: str
     discovery: str
     """Discovery range; empty for ROS's own default."""
+    profile: str = ""
+    """File of settings of Fast DDS."""
     peer: str = ""
     """Other machine that it also hears."""
     mode: str = ""

@@ -31,7 +31,12 @@ def run_teleop(command: Teleop, line: str) -> int:
 
     robot = _robot(command.run, [process for process in node_processes() if process.node == "robot"])
     os.environ["ROS_DOMAIN_ID"] = str(robot.domain)
-    for name, value in (("RMW_IMPLEMENTATION", robot.rmw), ("ROS_AUTOMATIC_DISCOVERY_RANGE", robot.discovery)):
+    told = {
+        "RMW_IMPLEMENTATION": robot.rmw,
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": robot.discovery,
+        "FASTDDS_DEFAULT_PROFILES_FILE": robot.profile,
+    }
+    for name, value in told.items():
         if value:
             os.environ[name] = value
     folder = RunFolder(Path(robot.run)).open()
