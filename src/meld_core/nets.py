@@ -16,7 +16,7 @@ _SHARPNESS = 10.0
 _BLOCK = 64
 """Frames are padded to multiples of this: a convolution is compiled anew for every batch size that it meets."""
 _DECODED = 16
-"""The same for what is decoded: oneDNN keeps some megabytes for every batch size of a bf16 product, a thousand of them."""
+"""The same for what is decoded: oneDNN keeps megabytes for every batch size of a bf16 product."""
 _LEAST_STD = 0.01
 """Least spread of the policy before the squash."""
 
