@@ -20,6 +20,7 @@ def newer() -> None:
 
     def whatever(self: Any, stamp: int, timeout: float) -> Any:
         with self._new:
+            self._new.wait_for(lambda: self._picture)
             self._new.wait(_AGAIN)
             return self._picture.frame
 
