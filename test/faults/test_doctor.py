@@ -305,6 +305,8 @@ def two_gates(bench: Bench) -> dict[str, Any]:
     bench.settle("mujoco")
     bench.graph("robot")
     bench.graph("robot", "robot")
+    node = bench.ros.probe()
+    bench.ros.until(lambda: node.count_publishers("gate_state") == 2, "both gates")
     return bench.doctor(patience=20.0)
 
 
