@@ -163,7 +163,8 @@ def soaked(result: Mapping[str, Any]) -> list[str]:
         for node in nodes
     ]  # fmt: skip
     about = (
-        f"`{result['soak.command']}`{result.get('soak.beside', '')}: {result['soak.minutes']:g} minutes, the first quarter as warm-up, "
+        f"`{result['soak.command']}`{result.get('soak.beside', '')}: {result['soak.minutes']:g} minutes, "
+        "the first quarter as warm-up, "
         f"{result['soak.trials']} trials of {result['soak.steps']} steps; {result['soak.lost']} episodes lost, "
         f"{result['soak.duplicated']} trials doubled. What a trainer keeps per trial, "
         f"{result['soak.replay_kb_per_trial']:g} kB, was measured apart and is not counted. "
