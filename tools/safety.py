@@ -116,10 +116,11 @@ def soak_text(soak: Mapping[str, Any]) -> str:
     """The soak in one sentence."""
     if not soak:
         return "No soak was part of this measurement."
+    objected = f" It objected: {soak['objected']}." if soak.get("objected") else ""
     return (
         f"{soak['minutes']:g} minutes, {soak['faults']} random faults, {soak['samples']} samples of the arm: "
         f"**{soak['unsafe_samples']} unsafe samples**, {soak['objections']} objections; robot_node then had "
-        f"{soak['robot_node_mb']:.0f} MB."
+        f"{soak['robot_node_mb']:.0f} MB.{objected}"
     )
 
 

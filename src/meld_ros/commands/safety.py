@@ -75,6 +75,10 @@ def figures_of(lines: Iterable[Mapping[str, Any]]) -> Iterator[Figure]:
         yield _fault(about, faults)
 
 
+_SAID = 2000
+"""Letters of what a soak objected to that are kept."""
+
+
 def _fault(about: Mapping[str, Any], played: list[Mapping[str, Any]]) -> Figure:
     """One fault over its repetitions."""
     name = f"safety.{about['scenario']}"
@@ -118,12 +122,14 @@ def _rank(times: list[float], share: float) -> float:
 def _soak(end: Mapping[str, Any], played: list[Mapping[str, Any]]) -> Figure:
     """A soak: nothing unsafe may have happened, whatever was played when."""
     unsafe = sum(line["unsafe"] for line in played)
+    said = [f"{line['fault']}: {complaint}" for line in played for complaint in line["complaints"]]
     values = {
         "safety.soak.minutes": end["minutes"],
         "safety.soak.faults": sum(line["fault"] != "nothing" for line in played),
         "safety.soak.samples": end["samples"],
         "safety.soak.unsafe_samples": unsafe,
-        "safety.soak.objections": sum(len(line["complaints"]) for line in played),
+        "safety.soak.objections": len(said),
+        "safety.soak.objected": "; ".join(said)[:_SAID],
         "safety.soak.robot_node_mb": round(end["memory"], 1),
     }
     goal = Goal(text="no unsafe sample", met=unsafe == 0, promise=True)
