@@ -142,7 +142,7 @@ def page(result: Mapping[str, Any]) -> str:
         "- Neither tool speed, joint speed nor the workspace box is exceeded, whatever is commanded.",
         "- Holding is active: torque stays on, the arm is never dropped.", "",
         "## Figures", "",
-        f"`{result['command']}`", "",
+        f"`{result['command']}`" + (f" ({result['note']})" if "note" in result else ""), "",
         table(head, fault_rows(result["faults"])), "",
         f"On {result['machine']}, {result['date']}. No time: nothing has to hold, what is unsafe must not happen.", "",
         *([OBJECTED, ""] if any(fault["unsafe_samples"] for fault in result["faults"].values()) else []),
