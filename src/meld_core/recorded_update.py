@@ -16,7 +16,7 @@ _FIRST = 3
 
 
 class RecordedUpdate(Generic[Batch]):
-    """Runs an update; on a GPU from its fourth call on by replaying what the third's kernels were.
+    """Runs an update; on a GPU its kernels are recorded at the fourth call and replayed from there on.
 
     Args:
         act: The update: a batch in, metrics out. All else that it reads or changes must lie in tensors that stay where

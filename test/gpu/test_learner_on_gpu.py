@@ -41,7 +41,7 @@ class Pair:
 
 
 def test_a_recorded_update_does_what_the_plain_one_does() -> None:
-    """Momentum descent on a line: the weight after each of 12 updates equals that of the plain updates bit for bit."""
+    """Adam on a line: the weight after each of 12 updates equals that of the plain updates bit for bit."""
     weights = {kind: torch.tensor([0.5, -1.0], device=GPU, requires_grad=True) for kind in ("plain", "recorded")}
 
     def act_on(weight: Tensor) -> RecordedUpdate[Pair]:
