@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
+import yaml
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
@@ -29,7 +30,9 @@ from meld_ros.network import network_environment
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 DEADLINE = 100.0
-SETTINGS = ("train.trials=10", "eval.trials=1", "eval.processes=1", "eval.video_trials=1")
+TRIALS = 40
+"""A trial takes a seventh of a second: so many that none of the looks below can come after the last."""
+SETTINGS = (f"train.trials={TRIALS}", "eval.trials=1", "eval.processes=1", "eval.video_trials=1")
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:
@@ -196,7 +199,7 @@ def test_a_run_survives_death_and_ctrl_c_and_equals_one_in_process(
     alone = RunFolder(tmp_path / "alone").create(RunFolder(last.run).read_config())
     assert train_in_process(alone.read_config(), alone)
     over_ros, in_process = rows_of(last.run), rows_of(alone.path)
-    assert len(over_ros) == len(in_process) == 10
+    assert len(over_ros) == len(in_process) == TRIALS
     assert over_ros == in_process
 
 
@@ -208,9 +211,12 @@ def test_a_missing_device_is_one_sentence_and_exit_code_2(meld: Callable[..., Me
     assert "node 'camera' ended with exit code 2" in output
 
 
-def test_meld_launch_stops_on_sigterm(meld: Callable[..., Meld]) -> None:
+def test_meld_launch_stops_on_sigterm(meld: Callable[..., Meld], tmp_path: Path) -> None:
     """The same graph by the launch arguments, in a namespace."""
-    running = meld("launch", "train", "config:=smoke", "run:=x", "namespace:=left")
+    settings = yaml.safe_load((SOURCE.parent / "config" / "smoke.yaml").read_text())
+    settings["train"]["trials"] = 10 * TRIALS
+    (tmp_path / "long.yaml").write_text(yaml.safe_dump(settings))
+    running = meld("launch", "train", f"config:={tmp_path / 'long.yaml'}", "run:=x", "namespace:=left")
     running.wait_for_trials(1)
     running.process.send_signal(signal.SIGTERM)
     code, output = running.end()
