@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,20 @@ def test_half_a_graph_needs_a_domain_that_both_halves_know(small: Config, tmp_pa
     assert names == {
         "all": ["robot", "reward", "trainer", "policy"], "arm": ["robot", "reward", "policy"], "trainer": ["trainer"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["localhost", "frames"])
+def test_fast_dds_understands_every_word_of_the_profiles(name: str) -> None:
+    """What it does not know it says on the terminal, and goes on without the whole file."""
+    path = share_dir() / "config" / "network" / f"{name}.xml"
+    made = subprocess.run(
+        [sys.executable, "-c", "import rclpy; rclpy.init(); rclpy.create_node('reader')"],
+        env=os.environ | {"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp", "FASTDDS_DEFAULT_PROFILES_FILE": str(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert made.stdout + made.stderr == ""
 
 
 def listening(process: subprocess.Popen[str]) -> Iterator[tuple[str, int]]:
