@@ -67,9 +67,20 @@ def test_redone_trial_counts_once() -> None:
 
 def test_rows_from_before_a_pause_do_not_count_for_the_pace() -> None:
     state = RunState(CONFIG, since=5000.0)
-    state.update([*CANNED, trial_row(60, time=5001.0), trial_row(61, time=5011.0)])
+    state.update([*CANNED, trial_row(60, time=5001.0), trial_row(68, time=5081.0)])
     assert state.snapshot().steps_per_second == pytest.approx(3.0)
-    assert state.snapshot().seconds_left == pytest.approx(380.0)
+    assert state.snapshot().seconds_left == pytest.approx((99 - 68) * 10.0)
+
+
+def test_demonstrations_say_nothing_of_the_time_left() -> None:
+    """They take 2 s each, the policy's trials, with a round of updates per 8 of them, 10 s."""
+    state = RunState(CONFIG)
+    state.update([trial_row(n, source="script") for n in range(60)])
+    assert state.snapshot().seconds_left is None
+    state.update([trial_row(60 + n, time=2000.0 + 10.0 * n) for n in range(8)])
+    assert state.snapshot().seconds_left is None
+    state.update([trial_row(68, time=2080.0)])
+    assert state.snapshot().seconds_left == pytest.approx((99 - 68) * 10.0)
 
 
 def test_time_left_of_an_evaluation_is_its_own() -> None:

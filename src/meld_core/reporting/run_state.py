@@ -41,7 +41,7 @@ class Snapshot:
     aborted: int
     """Trials that were broken off and begun again."""
     seconds_left: float | None
-    """Until the end of training; during evaluation, until its end."""
+    """Until the end of training, None before a round of updates is in the pace; during evaluation, until its end."""
 
 
 class RunState:
@@ -63,7 +63,9 @@ class RunState:
         self._status: Mapping[str, Any] = {}
         self._note = ""
         self._aborted = 0
+        self._round = config.learner.update_every
         self._trial_pace = Pace(PACE_WINDOW)
+        self._policy_pace = Pace(PACE_WINDOW)
         self._phase_pace = Pace(PACE_WINDOW)
 
     def update(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -82,10 +84,13 @@ class RunState:
         index = row["trial"]
         self._aborted += bool(row.get("aborted"))
         self._trials[index] = row
+        counts = (time := row.get("time") or 0.0) >= self._since
         if row.get("source") == "policy":
             self._policy.pop(index, None)
             self._policy[index] = row
-        if (time := row.get("time") or 0.0) >= self._since:
+            if counts:
+                self._policy_pace.add(time, index, None)
+        if counts:
             self._trial_pace.add(time, index, row.get("steps"))
 
     def _count_status(self, row: Mapping[str, Any]) -> None:
@@ -125,7 +130,9 @@ class RunState:
     def _seconds_left(self) -> float | None:
         if self._status.get("phase") == "evaluation":
             return self._phase_pace.seconds_until(self._status.get("total"))
-        return self._trial_pace.seconds_until(self._planned - 1)
+        if self._policy_pace.span < self._round:  # demonstrations say nothing of how long updates take
+            return None
+        return self._policy_pace.seconds_until(self._planned - 1)
 
 
 def _outcome(row: Mapping[str, Any], measure: str, episode: int) -> bool | None:
@@ -148,6 +155,11 @@ class Pace:
         """One mark: time [s], the counter, and the steps at that moment where they are known."""
         if count is not None:
             self._marks.append((time, count, steps))
+
+    @property
+    def span(self) -> int:
+        """How far the counter has moved between the oldest and the newest mark."""
+        return self._marks[-1][1] - self._marks[0][1] if self._marks else 0
 
     def steps_per_second(self) -> float | None:
         """Steps per second between the oldest and the newest mark."""
