@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from meld_core.accelerator import accelerator_watched, find_device, random_state
+from meld_core.accelerator import accelerator_watched, find_device, random_state, with_fast_products
 from meld_core.ahead import made_ahead
-from meld_core.batch import LearnerTrial, TrialBatch, learner_trial, make_batch
+from meld_core.batch import LearnerTrial, TrialBatch, make_batch
 from meld_core.belief_cache import BeliefCache
 from meld_core.config import Config, to_mapping
 from meld_core.descent import Descent
 from meld_core.hindsight import corrected, relabel
+from meld_core.known_trials import KnownTrials
 from meld_core.latent_contract import ACTIONS
 from meld_core.latent_model import make_latent_model
 from meld_core.metrics import RunningMean
@@ -77,12 +78,12 @@ class Learner:
         self._rng = np.random.default_rng(config.train.seed)
         with torch.random.fork_rng():
             torch.manual_seed(config.train.seed)
-            self.networks = Networks(config).to(self._device)
+            self.networks = Networks(with_fast_products(config, self._device)).to(self._device)
             self._torch_rng, self._device_rng = torch.get_rng_state(), random_state(self._device)
         self._descent = self._make_descent()
         self._recorded = RecordedUpdate(self._improve, self._device)
         self._cloning = torch.zeros((), device=self._device)
-        self._trials: list[LearnerTrial] = []
+        self._known = KnownTrials(config)
         self._taken: set[TrialId] = set()
         self.trained_through, self.version = -1, -1
         self.model_updates, self.ac_updates, self.steps = 0, 0, 0
@@ -116,7 +117,7 @@ class Learner:
         self._take_trials(index)
         self.trained_through = index
         due = self._schedule.updates_after(index)
-        if due is None or not self._trials:
+        if due is None or not self._known:
             return {}
         if self.first_update_step < 0:
             self.first_update_step = self.steps
@@ -141,7 +142,7 @@ class Learner:
         return counts | {"weights_version": self.version, "temperature": self.networks.log_temperature.exp().item()}
 
     def _take_trials(self, index: int) -> None:
-        """Convert trials up to `index` that were not seen before.
+        """Take in trials up to `index` that were not seen before.
 
         In lockstep the repetition of an aborted trial holds its very steps again: learning from both would count them
         twice, and would make the result depend on when somebody pulled a plug.
@@ -152,7 +153,7 @@ class Learner:
                 continue
             due = trial.meta.id.counter <= index or self._config.train.fixed_data
             if due and trial.meta.id not in self._taken:
-                self._trials.append(learner_trial(trial, self._config))
+                self._known.add(trial)
                 self.steps += len(trial) - int(trial.rows["first_in_episode"].sum())
                 self._taken.add(trial.meta.id)
 
@@ -167,11 +168,7 @@ class Learner:
 
     def _draw(self, count: int) -> list[LearnerTrial]:
         """Trials with replacement: a share of demonstrations, some relabelled to a port drawn at random."""
-        demos = [t for t in self._trials if t.demonstration]
-        own = [t for t in self._trials if not t.demonstration] or demos
-        share = self._config.learner.demonstration_share if demos else 0.0
-        pools = [demos if i < round(share * count) else own for i in range(count)]
-        return [self._maybe_relabelled(pool[self._rng.integers(len(pool))]) for pool in pools]
+        return [self._maybe_relabelled(trial) for trial in self._known.draw(count, self._rng)]
 
     def _maybe_relabelled(self, trial: LearnerTrial) -> LearnerTrial:
         if self._rng.random() < self._config.learner.relabel:
@@ -277,7 +274,7 @@ class Learner:
                 self._device_rng = tensors.get("device_rng", self._device_rng)
             self._rng.bit_generator.state = meta["rng"]
             counters = {name: int(meta["counters"][name]) for name in _COUNTERS}
-        self._trials, self._taken = [], set()
+        self._known, self._taken = KnownTrials(self._config), set()
         self._take_trials(counters["trained_through"])
         for name, value in counters.items():
             setattr(self, name, value)

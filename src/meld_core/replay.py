@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from meld_core.storage.files import make_folder, remove_temporary, set_aside, write_atomic
@@ -15,6 +16,8 @@ from meld_core.types import Trial, TrialId
 __all__ = ["Replay", "TrialError", "decode_trial", "encode_trial", "steps_of"]
 
 _LOG = logging.getLogger(__name__)
+_READERS = 4
+"""Threads that read and verify files when a replay is opened."""
 
 
 class Replay:
@@ -36,8 +39,10 @@ class Replay:
         """What opening found wrong, one sentence each."""
         self._by_id: dict[TrialId, Trial] = {}
         remove_temporary(self.folder)
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            self._open(path)
+        paths = sorted(self.folder.glob(f"*{SUFFIX}"))
+        with ThreadPoolExecutor(_READERS, "open") as readers:
+            for path, found in zip(paths, readers.map(_read, paths), strict=True):
+                self._take(path, found)
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -83,25 +88,36 @@ class Replay:
         return trial
 
     def _path(self, trial: Trial) -> Path:
-        return self.folder / f"{trial.meta.id}{SUFFIX}"
+        return self.folder / _name(trial)
 
-    def _open(self, path: Path) -> None:
-        try:
-            data = path.read_bytes()
-            trial = _decode_for_training(data)
-            if path != self._path(trial):
-                raise TrialError(f"it holds trial {trial.meta.id}, which its name does not say")
-        except TrialError as error:
-            set_aside(path, str(error), self.folder / "quarantine")
-            self.problems.append(f"quarantined {path.name}: {error}")
-            _LOG.warning(self.problems[-1])
-        else:
-            self._insert(on_disk(trial, path, data))
+    def _take(self, path: Path, found: Trial | TrialError) -> None:
+        if isinstance(found, Trial):
+            self._insert(found)
+            return
+        set_aside(path, str(found), self.folder / "quarantine")
+        self.problems.append(f"quarantined {path.name}: {found}")
+        _LOG.warning(self.problems[-1])
 
     def _insert(self, trial: Trial) -> None:
         bisect.insort(self.trials, trial, key=_order)
         self._by_id[trial.meta.id] = trial
         self.steps += steps_of(trial)
+
+
+def _name(trial: Trial) -> str:
+    return f"{trial.meta.id}{SUFFIX}"
+
+
+def _read(path: Path) -> Trial | TrialError:
+    """A stored trial, or what is wrong with it. Disk and digest leave Python's lock to others."""
+    data = path.read_bytes()
+    try:
+        trial = _decode_for_training(data)
+        if path.name != _name(trial):
+            raise TrialError(f"it holds trial {trial.meta.id}, which its name does not say")
+    except TrialError as error:
+        return error
+    return on_disk(trial, path, data)
 
 
 def _decode_for_training(data: bytes) -> Trial:

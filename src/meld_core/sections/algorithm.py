@@ -115,7 +115,9 @@ class LearnerConfig(Section):
         400, "Actor-critic updates per round (`ac_updates_per_model_update` times as many).", low=0
     )
     bf16: bool = setting(
-        True, "Training: encoder, decoder, actor, critics multiply in bf16; losses and acting stay fp32."
+        True,
+        "Training: encoder, decoder, actor, critics multiply in bf16 where the device is faster in it; losses and "
+        "acting stay fp32.",
     )
     threads: int = setting(0, "Threads of the learner; 0 leaves torch's choice.", low=0, high=256)
     device: str = setting("auto", "cpu, cuda or auto.", choices=("auto", "cpu", "cuda"))

@@ -20,4 +20,8 @@ class SlacConfig(Section):
     image_variance: float = setting(0.1, "Variance of a pixel, of the range [0, 1].", low=1e-4, high=10.0)
     reward_std: float = setting(0.2, "Standard deviation of the decoded reward.", low=0.01, high=10.0)
     reward_weight: float = setting(10.0, "Weight of the reward's log-likelihood.", low=0.0)
-    bf16: bool = setting(True, "Training: encoder and decoder multiply in bf16; likelihoods, KL and acting stay fp32.")
+    bf16: bool = setting(
+        True,
+        "Training: encoder and decoder multiply in bf16 where the device is faster in it; likelihoods, KL and acting "
+        "stay fp32.",
+    )
