@@ -45,9 +45,14 @@ def _save(entry: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> bytes:
 def _digest(kind: str, meta: str, arrays: Mapping[str, np.ndarray]) -> str:
     sha = hashlib.sha256(json.dumps([kind, meta]).encode())
     for name, array in sorted(arrays.items()):
-        sha.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        sha.update(_described(name, array.dtype.str, array.shape))
         sha.update(array.data if array.size else b"")
     return sha.hexdigest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _described(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    return json.dumps([name, dtype, shape]).encode()
 
 
 def unpack(kind: str, data: bytes) -> tuple[str, dict[str, np.ndarray]]:
