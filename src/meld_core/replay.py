@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +19,8 @@ __all__ = ["Replay", "TrialError", "decode_trial", "encode_trial", "steps_of"]
 _LOG = logging.getLogger(__name__)
 _READERS = 4
 """Threads that read and verify files when a replay is opened."""
+_TELL_EVERY = 500
+"""Files between two words on how far the opening is."""
 
 
 class Replay:
@@ -27,7 +30,13 @@ class Replay:
     Arrays are read-only; pictures are read from their file when somebody asks for them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on_progress: Callable[[int, int], None] | None = None) -> None:
+        """Open a folder, making it where it is missing.
+
+        Args:
+            folder: Of the files.
+            on_progress: Called now and then with the files that are open, and with their number.
+        """
         self.folder = make_folder(Path(folder))
         self.trials: list[Trial] = []
         """By counter; an aborted trial stands before its repetition."""
@@ -41,8 +50,10 @@ class Replay:
         remove_temporary(self.folder)
         paths = sorted(self.folder.glob(f"*{SUFFIX}"))
         with ThreadPoolExecutor(_READERS, "open") as readers:
-            for path, found in zip(paths, readers.map(_read, paths), strict=True):
+            for count, (path, found) in enumerate(zip(paths, readers.map(_read, paths), strict=True), 1):
                 self._take(path, found)
+                if on_progress and count % _TELL_EVERY == 0:
+                    on_progress(count, len(paths))
 
     def __len__(self) -> int:
         return len(self.trials)

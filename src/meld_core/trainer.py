@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from meld_core.config import Config
@@ -44,9 +45,9 @@ class Trainer:
     def __init__(self, config: Config, folder: RunFolder, device: str = "") -> None:
         self._config, self._folder = config, folder
         self._schedule = Schedule(config)
-        self._replay = Replay(folder.replay)
         self.metrics = MetricsWriter(folder.path)
-        """Of the run; whoever owns the trainer may write there what others tell."""
+        """The trainer's owner may write there, too."""
+        self._replay = Replay(folder.replay, partial(self._tell_phase, "opening the replay"))
         self._learner = Learner(config, self._replay, folder.name, device)
         self._fixed = config.train.fixed_data
         whole = {t.meta.id.counter for t in self._replay.trials if not t.meta.aborted}
@@ -54,8 +55,7 @@ class Trainer:
         self._steps = self._replay.steps
         self._whole = True
         self._concluded = (folder.path / FACTS).is_file()
-        self._canary = Canary(config)
-        self._guard = SuccessGuard(config.rollback)
+        self._canary, self._guard = Canary(config), SuccessGuard(config.rollback)
         self._room = DiskRoom(folder.path, dataclasses.replace(config.storage, reserve=0.0))
         self.remarks: list[str] = []
         """What a person should know: roll-backs and refusals, one sentence each."""
@@ -65,6 +65,9 @@ class Trainer:
             self._watch(index)
         if self.next_trial >= self._schedule.trials and not self._concluded:
             self.conclude()  # a crash came between the last checkpoint and the final weights
+
+    def _tell_phase(self, phase: str, current: int, total: int) -> None:
+        self.metrics.write("status", phase=phase, current=current, total=total)
 
     def _resume(self) -> None:
         """Go on from the newest sound checkpoint; later trials are trained on again."""
@@ -141,7 +144,7 @@ class Trainer:
         self.metrics.write("trial", steps=self._steps, weights_age=age, **trial_summary(trial))
         phase, total = ("demonstrations", initial) if index < initial else ("training", self._schedule.trials)
         if not self._fixed:
-            self.metrics.write("status", phase=phase, current=index + 1, total=total)
+            self._tell_phase(phase, index + 1, total)
 
     def train_next(self, between: Callable[[], None] | None = None) -> Weights | None:
         """Train on the next trial of the schedule.
@@ -157,8 +160,7 @@ class Trainer:
         Raises:
             WeightsError: where training has diverged before the first checkpoint; nothing is saved.
         """
-        index = self.next_trial
-        self._whole = False
+        index, self._whole = self.next_trial, False
         means = self._learner.train_after(index, self._report(index, between))
         fallen = self._watch(index)
         weights = self._trusted(index, fallen) if means else None
@@ -254,9 +256,9 @@ class Trainer:
 
         def report(current: int, total: int) -> None:
             if pretraining:
-                self.metrics.write("status", phase="pretraining", current=current, total=total)
+                self._tell_phase("pretraining", current, total)
             elif self._fixed:
-                self.metrics.write("status", phase="training", current=index + 1, total=self._schedule.trials)
+                self._tell_phase("training", index + 1, self._schedule.trials)
             if between is not None:
                 between()
 
@@ -277,9 +279,8 @@ class Trainer:
 
     def save_checkpoint(self) -> Path:
         """Write the learner's full state; the two newest are kept."""
-        path = self._checkpoint(self._learner.trained_through)
-        self._learner.save(path)
         index = self._learner.trained_through + 1
+        self._learner.save(path := self._checkpoint(index - 1))
         needed = {self._checkpoint(i) for i in (self._good_landmark(index), self._newest_landmark(index - 1))}
         for old in sorted(self._folder.checkpoints.glob("*.safetensors"))[:-_KEPT]:
             if old not in needed:

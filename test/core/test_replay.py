@@ -44,6 +44,15 @@ def test_a_trial_is_durable_before_ingest_returns(tmp_path, monkeypatch):
     assert learner.ingest(encode_trial(trial_of())) is not None
 
 
+def test_opening_says_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("meld_core.replay._TELL_EVERY", 2)
+    replay, told = Replay(tmp_path), []
+    for n in range(5):
+        replay.ingest(encode_trial(trial_of(n)))
+    Replay(tmp_path, lambda current, total: told.append((current, total)))
+    assert told == [(2, 5), (4, 5)]
+
+
 def test_steps_are_actions_and_not_rows():
     """Episodes of 3 and 2 steps have 4 + 3 rows."""
     assert len(trial_of(steps=(3, 2))) == 7
