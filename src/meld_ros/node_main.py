@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import importlib.util
 import logging
 import signal
@@ -60,6 +61,7 @@ def _run(make: Callable[[], Any], args: Sequence[str] | None, serve: Callable[[A
     try:  # our own handlers: with rclpy's the context is gone before a node can say its last word
         rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
+        _keep_collections_short()
     except (ValueError, RuntimeError) as error:
         return _say(error)
     try:
@@ -73,6 +75,16 @@ def _run(make: Callable[[], Any], args: Sequence[str] | None, serve: Callable[[A
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _keep_collections_short() -> None:
+    """Python's garbage collector need not look again at what is there by now.
+
+    A full collection looks at every object of every imported module: some 220,000, for 50 to 100 ms in which no thread
+    of the process runs, not even the one that serves `stop`.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 STOPPING = threading.Event()

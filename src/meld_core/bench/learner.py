@@ -36,8 +36,8 @@ AT_THE_PEERS_SIZES = (
 """64 x 64 pictures, 9 rows, 32 trials, depth 32, z of 32 and 256; actor-critic batches of 256."""
 SUBSET = 0.25
 """Share of the frames that are decoded, where not all are."""
-_TOGETHER = 4
-"""Updates of each kind in a round whose cache is filled once."""
+_TOGETHER = 16
+"""Updates of each kind per filling of the cache: each transition is drawn 16 times, as by config/paper.yaml."""
 _GOALS = {"model_update": 3.0, "model_update_subset": 5.0, "full_update": 10.0, "full_update_subset": 10.0}
 
 Acts = Mapping[str, tuple[Callable[[], object], int]]

@@ -17,7 +17,7 @@ from meld_core.slac.convolution import SLOPE, Doubling, Halving, ToPixels
 _MIN_STD = 1e-5
 _STRIDES = 16
 """Four convolutions of stride 2."""
-_BLOCK = 32
+_BLOCK = 16
 """Frames are padded to multiples of this: a convolution is compiled anew for every batch size that it meets."""
 
 
