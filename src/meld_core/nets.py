@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -106,33 +107,44 @@ class KeypointEncoder(nn.Module):
         """View by view, (N or more, views 2 K)."""
         image = F.pad(image, (0, 0, 0, 0, 0, 0, 0, -len(image) % _BLOCK))
         x = _pixels(image.permute(0, 3, 1, 2)).chunk(len(self.views), dim=2)
-        maps = [
-            net(view.contiguous(memory_format=torch.channels_last)) for net, view in zip(self.views, x, strict=True)
-        ]
-        return torch.cat([self._expected(of_view) for of_view in maps], dim=-1)
+        views = [view.contiguous(memory_format=torch.channels_last) for view in x]
+        logits = [_logits([net], view) for net, view in zip(self.views, views, strict=True)]
+        return torch.cat([_expected(of_view, self.grid) for of_view in logits], dim=-1)
 
     def _points_of_one(self, image: Tensor) -> Tensor:
         """The same numbers for one picture, (1, views 2 K): all views in one convolution of groups, twice as fast."""
         views = len(self.views)
         stacked = image.unflatten(1, (views, -1)).permute(0, 1, 4, 2, 3).flatten(1, 2)  # (1, views 3, H, W)
         x = _pixels(stacked.contiguous(memory_format=torch.channels_last))
-        for layers in zip(*self.views, strict=True):  # the same layer of every view
-            first = layers[0]
-            if isinstance(first, nn.Conv2d):
-                weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
-                x = F.conv2d(x, weight, bias, first.stride, first.padding, groups=views)
-            else:
-                x = first(x)
-        return self._expected(x)
+        return _expected(_logits(self.views, x), self.grid)
 
-    def _expected(self, maps: Tensor) -> Tensor:
-        """Expected position on each feature map: (N, K, H/2, W/2) → (N, 2 K)."""
-        return ((_SHARPNESS * maps.flatten(2)).softmax(dim=-1) @ self.grid).flatten(1)
+
+def _logits(nets: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Feature maps of one view, or, in convolutions of groups, of all: (N, nets K, H/2, W/2).
+
+    The sharpness is a factor on the last layer's few weights, not on all that they give.
+    """
+    *hidden, last = zip(*nets, strict=True)  # the same layer of every view
+    for layers in hidden:
+        x = _side_by_side(layers, x) if isinstance(layers[0], nn.Conv2d) else layers[0](x)
+    return _side_by_side(last, x, _SHARPNESS)
+
+
+def _side_by_side(layers: Sequence[nn.Conv2d], x: Tensor, scale: float = 1.0) -> Tensor:
+    weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
+    if scale != 1.0:
+        weight, bias = scale * weight, scale * bias
+    return F.conv2d(x, weight, bias, layers[0].stride, layers[0].padding, groups=len(layers))
+
+
+def _expected(logits: Tensor, grid: Tensor) -> Tensor:
+    """Expected position on each feature map: (N, K, H/2, W/2) → (N, 2 K)."""
+    return (logits.flatten(2).softmax(dim=-1) @ grid).flatten(1)
 
 
 def _pixels(image: Tensor) -> Tensor:
     """uint8 → float32 in about [-2, 2]."""
-    return _CONTRAST * (image.float() / 255.0 - 0.5)
+    return image.float().mul_(_CONTRAST / 255.0).sub_(_CONTRAST / 2.0)
 
 
 class ImageDecoder(nn.Module):
