@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import importlib.util
 import logging
 import signal
@@ -20,6 +19,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from meld_core.config import Config, ConfigError, Section, did_you_mean, flatten, from_mapping, to_mapping
+from meld_core.garbage import keep_collections_short
 from meld_core.stop_signals import set_on
 
 _ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
@@ -61,7 +61,7 @@ def _run(make: Callable[[], Any], args: Sequence[str] | None, serve: Callable[[A
     try:  # our own handlers: with rclpy's the context is gone before a node can say its last word
         rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
-        _keep_collections_short()
+        keep_collections_short()
     except (ValueError, RuntimeError) as error:
         return _say(error)
     try:
@@ -75,16 +75,6 @@ def _run(make: Callable[[], Any], args: Sequence[str] | None, serve: Callable[[A
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
-
-
-def _keep_collections_short() -> None:
-    """Python's garbage collector need not look again at what is there by now.
-
-    A full collection looks at every object of every imported module: some 220,000, for 50 to 100 ms in which no thread
-    of the process runs, not even the one that serves `stop`.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 STOPPING = threading.Event()

@@ -19,6 +19,7 @@ from meld_core.bench.load import busy_learner
 from meld_core.bench.proc import use_of
 from meld_core.config import Config, load_config
 from meld_core.driver import Driver
+from meld_core.garbage import keep_collections_short
 from meld_core.learner import Learner
 from meld_core.schedule import Schedule
 from meld_core.trust.weights_gate import WeightsGate
@@ -84,6 +85,7 @@ def measure(setup: Setup) -> Iterator[Figure]:
     with contextlib.ExitStack() as after:
         after.callback(torch.set_num_threads, threads)
         ticks = {shape: Ticker(load_config(overrides=settings)) for shape, settings in SHAPES.items()}
+        keep_collections_short()  # as policy_node does
         for shape, tick in ticks.items():
             setup.tell(f"{shape}, alone")
             yield _figure(shape, "", timed(tick, count, warm_up=count // 10))
