@@ -46,13 +46,12 @@ class Trainer:
         self._config, self._folder = config, folder
         self._schedule = Schedule(config)
         self.metrics = MetricsWriter(folder.path)
-        """The trainer's owner may write there, too."""
+        """Of the run; whoever owns the trainer may write there what others tell."""
         self._replay = Replay(folder.replay, partial(self._tell_phase, "opening the replay"))
         self._learner = Learner(config, self._replay, folder.name, device)
         self._fixed = config.train.fixed_data
         whole = {t.meta.id.counter for t in self._replay.trials if not t.meta.aborted}
         self._complete = set(range(self._schedule.trials)) if self._fixed else whole
-        self._steps = self._replay.steps
         self._whole = True
         self._concluded = (folder.path / FACTS).is_file()
         self._canary, self._guard = Canary(config), SuccessGuard(config.rollback)
@@ -91,7 +90,7 @@ class Trainer:
     @property
     def steps(self) -> int:
         """Executed actions of all trials of the run."""
-        return self._steps
+        return self._replay.steps
 
     @property
     def finished(self) -> bool:
@@ -137,11 +136,10 @@ class Trainer:
     def _record(self, trial: Trial) -> None:
         if not trial.meta.aborted:
             self._complete.add(trial.meta.id.counter)
-        self._steps = self._replay.steps
         index, initial = trial.meta.id.counter, self._schedule.initial_trials
         through = self._schedule.plan(index).needs_weights_through
         age = 0 if through is None else max(0, index - 1 - through)
-        self.metrics.write("trial", steps=self._steps, weights_age=age, **trial_summary(trial))
+        self.metrics.write("trial", steps=self._replay.steps, weights_age=age, **trial_summary(trial))
         phase, total = ("demonstrations", initial) if index < initial else ("training", self._schedule.trials)
         if not self._fixed:
             self._tell_phase(phase, index + 1, total)
@@ -267,7 +265,7 @@ class Trainer:
     def conclude(self) -> None:
         """End the training for good, here: the final weights are those of this moment, never a selected peak."""
         save_weights(self._folder.weights, self._learner.weights(), final=True)
-        facts = {"first_learner_update_step": self._learner.first_update_step, "steps": self._steps}
+        facts = {"first_learner_update_step": self._learner.first_update_step, "steps": self._replay.steps}
         write_atomic(self._folder.path / FACTS, json.dumps(facts).encode())
         self._concluded = True
         if self._learner.trained_through >= 0:
