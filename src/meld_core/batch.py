@@ -14,7 +14,7 @@ from meld_core.ahead import to_device
 from meld_core.config import Config
 from meld_core.scripted_search import ScriptedSearch
 from meld_core.tasks import Task, seated
-from meld_core.types import Source, Trial
+from meld_core.types import Trial
 
 _OPEN = 0.2
 """Weight of a query that the rows so far do not answer."""
@@ -145,7 +145,7 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
     shaped = np.zeros_like(reward)
     if config.reward.training == "shaped":
         shaped = np.where(rows["first_in_episode"], 0.0, trial.truth["shaped"]).astype(np.float32)
-    scripted = np.isin(rows["source"], [int(Source.SCRIPT), int(Source.HUMAN)])
+    scripted = trial.demonstrated
     limits = (config.task.horizon, config.task.episodes)
     seats = [seated(rows["tool_position"], task, p, config.task) for p in range(len(task.ports))]
     in_port = np.stack(seats, axis=-1)

@@ -9,9 +9,7 @@ import numpy as np
 
 from meld_core.batch import LearnerTrial, learner_trial
 from meld_core.config import Config
-from meld_core.types import Source, Trial
-
-_SHOWN = (int(Source.SCRIPT), int(Source.HUMAN))
+from meld_core.types import Trial
 
 
 class KnownTrial:
@@ -19,7 +17,7 @@ class KnownTrial:
 
     def __init__(self, trial: Trial, config: Config) -> None:
         self._trial, self._config = trial, config
-        self.demonstration = bool(np.isin(trial.rows["source"], _SHOWN).any())
+        self.demonstration = bool(trial.demonstrated.any())
 
     @functools.cached_property
     def converted(self) -> LearnerTrial:

@@ -277,8 +277,9 @@ class Trainer:
 
     def save_checkpoint(self) -> Path:
         """Write the learner's full state; the two newest are kept."""
+        path = self._checkpoint(self._learner.trained_through)
+        self._learner.save(path)
         index = self._learner.trained_through + 1
-        self._learner.save(path := self._checkpoint(index - 1))
         needed = {self._checkpoint(i) for i in (self._good_landmark(index), self._newest_landmark(index - 1))}
         for old in sorted(self._folder.checkpoints.glob("*.safetensors"))[:-_KEPT]:
             if old not in needed:

@@ -198,6 +198,11 @@ class Trial:
     def __len__(self) -> int:
         return len(self.rows["stamp"])
 
+    @property
+    def demonstrated(self) -> np.ndarray:
+        """(N,) bool: rows whose action a demonstrator chose."""
+        return np.isin(self.rows["source"], [int(Source.SCRIPT), int(Source.HUMAN)])
+
     def __post_init__(self) -> None:
         check_rows(self.rows, self.truth)
 
