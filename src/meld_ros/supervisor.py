@@ -121,7 +121,7 @@ class Supervisor:
                 if child.ended() and not (child.process.ends_graph and child.code == 0) and not self._restarted(child):
                     return self._died(child)
             enders = [child for child in self._children if child.process.ends_graph]
-            if enders and all(child.ended() for child in enders):
+            if enders and all(child.ended() and child.code == 0 for child in enders):  # it may have died just now
                 return Outcome(0, True, "finished")
 
     def _restarted(self, child: _Child) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -18,9 +19,11 @@ from typing import Any
 
 import pytest
 
+from meld_ros import supervisor
 from meld_ros.domain import own_domain
 from meld_ros.graph import environment
 from meld_ros.supervisor import describe_exit
+from test.ros.stand_in_graph import stand_in
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
@@ -160,6 +163,27 @@ def test_the_graph_ends_well_when_the_policy_does(graph: Callable[..., Graph]) -
     code, out, _ = running.end()
     assert (code, out) == (0, "outcome: finished\n")
     assert "asked to stop" in running.log("robot") or "ready" not in running.log("robot")
+
+
+def test_a_policy_killed_between_two_looks_at_it_is_not_a_good_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found alive among all nodes, dead a microsecond later among those that end the graph: the even looks."""
+    look, looks, killed = supervisor._Child.ended, itertools.count(1), list[int]()
+
+    def killed_once_looked_at(child: Any) -> bool:
+        ended = look(child)
+        if next(looks) % 2 and not killed and b"ready" in (tmp_path / "policy.log").read_bytes():
+            killed.append(child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        return ended
+
+    monkeypatch.setattr(supervisor._Child, "ended", killed_once_looked_at)
+    outcome = supervisor.Supervisor([stand_in(**POLICY)], dict(os.environ), tmp_path).run()
+    assert killed
+    assert (outcome.code, outcome.finished) == (1, False)
+    assert "node 'policy' was killed by SIGKILL" in outcome.reason
 
 
 def test_a_node_that_does_not_end_is_killed_with_what_it_started(graph: Callable[..., Graph]) -> None:
