@@ -25,8 +25,6 @@ from meld_core.types import Trial
 from meld_core.weights import KEPT_VERSIONS, Weights, WeightsError, save_weights, saved_weights
 
 _LOG = logging.getLogger(__name__)
-FACTS = "training.json"
-"""Written once the final weights are."""
 _KEPT = 2
 """Checkpoints kept: the newest, and one in case it is damaged; besides those that may be gone back to."""
 _MOST_SKIPPED = 0.25
@@ -53,7 +51,7 @@ class Trainer:
         whole = {t.meta.id.counter for t in self._replay.trials if not t.meta.aborted}
         self._complete = set(range(self._schedule.trials)) if self._fixed else whole
         self._whole = True
-        self._concluded = (folder.path / FACTS).is_file()
+        self._concluded = folder.training.is_file()
         self._canary, self._guard = Canary(config), SuccessGuard(config.rollback)
         self._room = DiskRoom(folder.path, dataclasses.replace(config.storage, reserve=0.0))
         self.remarks: list[str] = []
@@ -266,7 +264,7 @@ class Trainer:
         """End the training for good, here: the final weights are those of this moment, never a selected peak."""
         save_weights(self._folder.weights, self._learner.weights(), final=True)
         facts = {"first_learner_update_step": self._learner.first_update_step, "steps": self._replay.steps}
-        write_atomic(self._folder.path / FACTS, json.dumps(facts).encode())
+        write_atomic(self._folder.training, json.dumps(facts).encode())
         self._concluded = True
         if self._learner.trained_through >= 0:
             self.save_checkpoint()

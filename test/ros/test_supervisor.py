@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
+from meld_core.storage.run_folder import RunFolder
 from meld_ros import supervisor
+from meld_ros.commands.training import run_graph
 from meld_ros.domain import own_domain
 from meld_ros.graph import environment
 from meld_ros.supervisor import describe_exit
@@ -184,6 +186,21 @@ def test_a_policy_killed_between_two_looks_at_it_is_not_a_good_end(
     assert killed
     assert (outcome.code, outcome.finished) == (1, False)
     assert "node 'policy' was killed by SIGKILL" in outcome.reason
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_training_is_finished_when_the_trainer_says_so(tmp_path: Path, *, complete: bool) -> None:
+    """A policy that somebody sent SIGTERM ends with exit code 0, as one does that has collected its last trial."""
+    folder = RunFolder(tmp_path)
+    if complete:
+        folder.training.write_text("{}")
+    policy = stand_in(**(POLICY | {"code": "ready()"}))
+    outcome, ids = run_graph([stand_in(**TRAINER), policy], folder, quiet=True)
+    assert (outcome.code, outcome.finished) == ((0, True) if complete else (1, False))
+    assert outcome.reason == (
+        "finished" if complete else "node 'policy' was told to stop before the training was complete"
+    )
+    assert set(ids) == {"policy", "trainer"}
 
 
 def test_a_node_that_does_not_end_is_killed_with_what_it_started(graph: Callable[..., Graph]) -> None:

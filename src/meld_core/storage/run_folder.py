@@ -87,6 +87,11 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def training(self) -> Path:
+        """What the training came to; there once it is complete and the final weights are."""
+        return self.path / "training.json"
+
+    @property
     def videos(self) -> Path:
         """Films of trials."""
         return self.path / "videos"

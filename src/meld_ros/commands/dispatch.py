@@ -108,6 +108,6 @@ def launch(command: Launch, line: str) -> int:
     require_ros()
     _, folder, processes = prepare(command.mode, values)
     print(f"run folder: {folder.path}", file=sys.stderr)
-    outcome = run_graph(processes, folder, quiet=False)
+    outcome, _ = run_graph(processes, folder, quiet=False)
     print(f"meld: {outcome.reason}", file=sys.stderr)
     return outcome.code

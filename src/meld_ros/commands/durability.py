@@ -229,7 +229,7 @@ def _live(kind: str, config: Config, folder: RunFolder) -> int:
     try:
         if kind == "process":
             return 0 if train_in_process(config, folder) else 1
-        outcome = run_graph(render("train", config, Options(folder=folder.path)), folder, quiet=True)
+        outcome, _ = run_graph(render("train", config, Options(folder=folder.path)), folder, quiet=True)
         return 0 if outcome.finished else outcome.code
     except BaseException:
         traceback.print_exc()

@@ -58,7 +58,8 @@ def run_training(config: Config, folder: RunFolder, *, in_process: bool, line: s
         if in_process:
             outcome = _train_here(config, folder, show)
         else:
-            outcome, ids = _train_in_graph(config, folder, show)
+            processes = render("train", config, Options(folder=folder.path))
+            outcome, ids = run_graph(processes, folder, quiet=True, on_started=show)
         if outcome.finished:
             outcome = _evaluate(folder, line, ids)
     if not outcome.finished:
@@ -80,19 +81,15 @@ def _refuse_persons(config: Config) -> None:
 
 def run_graph(
     processes: Sequence[Process], folder: RunFolder, *, quiet: bool, on_started: Callable[[], None] = lambda: None
-) -> Outcome:
-    """Run a rendered graph under the supervisor, on a ROS domain of its own."""
+) -> tuple[Outcome, dict[str, int]]:
+    """Run a rendered graph under the supervisor, on a ROS domain of its own; its outcome and its process ids."""
     with own_domain() as domain:
         supervisor = Supervisor(processes, environment(folder.path, domain), folder.path / "logs", quiet=quiet)
-        return supervisor.run(on_started)
-
-
-def _train_in_graph(config: Config, folder: RunFolder, show: Callable[[], None]) -> tuple[Outcome, dict[str, int]]:
-    processes = render("train", config, Options(folder=folder.path))
-    with own_domain() as domain:
-        supervisor = Supervisor(processes, environment(folder.path, domain), folder.path / "logs", quiet=True)
-        outcome = supervisor.run(show)
-        return outcome, supervisor.process_ids
+        outcome = supervisor.run(on_started)
+    trains = any(process.name == "trainer" for process in processes)
+    if outcome.finished and trains and not folder.training.is_file():  # a signal ended the policy, with exit code 0
+        outcome = Outcome(1, False, "node 'policy' was told to stop before the training was complete")
+    return outcome, supervisor.process_ids
 
 
 def _train_here(config: Config, folder: RunFolder, show: Callable[[], None]) -> Outcome:
