@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from meld_core.batch import Inputs
 from meld_core.config import Config
-from meld_core.latent_contract import State
+from meld_core.latent_contract import ACTIONS, State
 from meld_core.latent_model import make_latent_model
 from meld_core.sac_nets import make_actor
 
@@ -44,10 +44,9 @@ class ActingNets(nn.Module):
         """See `BeliefFilter.update`."""
         return self.filter.update(state, inputs, noise)
 
-    def choose(self, belief: Tensor) -> tuple[Tensor, Tensor]:
-        """Belief (1, D) → mean and log std before the squash, (1, A) each."""
-        mean, log_std = self.actor(belief)
-        return mean, log_std
+    def act(self, belief: Tensor, noise: Tensor) -> Tensor:
+        """Belief (1, D), standard noise (1, A) → action (1, A) in [-1, 1]; the mean action where the noise is zero."""
+        return _act(self.actor, belief, noise)
 
 
 class TracedNets(ActingNets):
@@ -70,26 +69,27 @@ class TracedNets(ActingNets):
         example = (*(state[name] for name in self._names), *_parts(inputs))
         self._recorded = [  # in a list, so that they are no parts of the state dict
             _recorded(_Update(self.filter, self._names), example),
-            _recorded(self.actor, (torch.zeros(1, self.filter.belief_size),)),
+            _recorded(_Act(self.actor), (torch.zeros(1, self.filter.belief_size), torch.zeros(1, ACTIONS))),
         ]
         with torch.inference_mode():
             for _ in range(_REHEARSALS):
-                self.choose(self._recorded[0](*example)[-1])
+                self.act(self._recorded[0](*example)[-1], torch.zeros(1, ACTIONS))
 
     def update(self, state: State, inputs: Inputs, noise: Tensor | None) -> tuple[State, Tensor]:
         """See `BeliefFilter.update`."""
         *values, belief = self._recorded[0](*(state[name] for name in self._names), *_parts(inputs))
         return dict(zip(self._names, values, strict=True)), belief
 
-    def choose(self, belief: Tensor) -> tuple[Tensor, Tensor]:
-        """Belief (1, D) → mean and log std before the squash, (1, A) each."""
-        mean, log_std = self._recorded[1](belief)
-        return mean, log_std
+    def act(self, belief: Tensor, noise: Tensor) -> Tensor:
+        """See `ActingNets.act`."""
+        action: Tensor = self._recorded[1](belief, noise)
+        return action
 
     def taken_over_by(self, others: ActingNets) -> ActingNets:
         """This recording with the tensors of `others`: they are pointed to, not copied."""
         self.filter, self.actor = others.filter, others.actor
-        for recorded, net in zip(self._recorded, (_Update(self.filter, self._names), self.actor), strict=True):
+        nets = _Update(self.filter, self._names), _Act(self.actor)
+        for recorded, net in zip(self._recorded, nets, strict=True):
             theirs = dict(net.named_parameters())
             for name, parameter in recorded.named_parameters():
                 parameter.data = theirs[name].data
@@ -109,6 +109,23 @@ class _Update(nn.Module):
         update: Callable[..., tuple[State, Tensor]] = self.filter.update  # type: ignore[assignment]
         state, belief = update(dict(zip(self._names, values[:count], strict=True)), Inputs(*values[count:]))
         return (*(state[name] for name in self._names), belief)
+
+
+class _Act(nn.Module):
+    """`ActingNets.act` as a network."""
+
+    def __init__(self, actor: nn.Module) -> None:
+        super().__init__()
+        self.actor = actor
+
+    def forward(self, belief: Tensor, noise: Tensor) -> Tensor:
+        """See `ActingNets.act`."""
+        return _act(self.actor, belief, noise)
+
+
+def _act(actor: nn.Module, belief: Tensor, noise: Tensor) -> Tensor:
+    mean, log_std = actor(belief)
+    return torch.tanh(mean + log_std.exp() * noise)
 
 
 def _parts(inputs: Inputs) -> tuple[Tensor, ...]:

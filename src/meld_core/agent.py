@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from meld_core.acting_nets import ActingNets, TracedNets
-from meld_core.batch import Inputs, model_image_size, normalised_tool, view_pixels
+from meld_core.batch import TOOL, Inputs, normalised_tool
 from meld_core.config import Config
 from meld_core.latent_contract import ACTIONS, State
 from meld_core.trial import RowFlags
 from meld_core.types import Observation
+from meld_core.views import model_image_size, view_pixels
 from meld_core.weights import Weights, WeightsError
 
 
@@ -143,16 +144,21 @@ class Agent:
     def _inputs(self, observation: Observation, flags: RowFlags, previous_action: np.ndarray) -> Inputs:
         horizon, reward = self._config.task.horizon, observation.reward
         first, episode = flags.first_in_episode, min(flags.episode, self._episodes - 1)
+        position = normalised_tool(observation.state.tool_position, self._config)
         action = np.zeros_like(previous_action) if first else previous_action
+        time = flags.step / horizon, episode / self._episodes
+        rest = reward.reward if reward.valid else 0.0, reward.valid, first, 1.0
+        row = torch.from_numpy(np.concatenate([position, action, time, rest], dtype=np.float32))
+        parts = row.split((TOOL, ACTIONS, 2, 1, 1, 1, 1))  # of one tensor: to make eight takes longer
         return Inputs(
             image=torch.from_numpy(view_pixels(observation.image, self._config))[None],
-            tool=torch.from_numpy(normalised_tool(observation.state.tool_position, self._config))[None],
-            reward=torch.tensor([reward.reward if reward.valid else 0.0]),
-            reward_valid=torch.tensor([float(reward.valid)]),
-            previous_action=torch.from_numpy(action)[None],
-            first_in_episode=torch.tensor([float(first)]),
-            time=torch.tensor([[flags.step / horizon, episode / self._episodes]]),
-            observed=torch.ones(1),
+            tool=parts[0][None],
+            reward=parts[3],
+            reward_valid=parts[4],
+            previous_action=parts[1][None],
+            first_in_episode=parts[5],
+            time=parts[2][None],
+            observed=parts[6],
         )
 
     def believed_ports(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -176,5 +182,4 @@ class Agent:
         if self._belief is None:
             raise RuntimeError("no belief yet: observe before acting")
         noise = torch.zeros(1, ACTIONS) if greedy else torch.randn(1, ACTIONS, generator=self._noise)
-        mean, log_std = self._nets.choose(self._belief)
-        return torch.tanh(mean + log_std.exp() * noise)[0].numpy()
+        return self._nets.act(self._belief, noise)[0].numpy()

@@ -15,6 +15,7 @@ from meld_core.config import Config
 from meld_core.scripted_search import ScriptedSearch
 from meld_core.tasks import Task, seated
 from meld_core.types import Trial
+from meld_core.views import view_pixels
 
 _OPEN = 0.2
 """Weight of a query that the rows so far do not answer."""
@@ -22,59 +23,19 @@ TOOL = 3
 """Size of the tool position."""
 
 
-def view_pixels(image: np.ndarray, config: Config) -> np.ndarray:
-    """Select the model's views and average blocks of pixels.
-
-    Args:
-        image: (..., H, W, 3) uint8, the views of `sim.views` stacked vertically.
-
-    Returns:
-        (..., h, w, 3) uint8.
-
-    Raises:
-        ValueError: where the image has another size.
-    """
-    size, views, shrink = config.sim.image_size, config.sim.views, config.model.shrink
-    expected = (size * len(views), size, 3)
-    if image.shape[-3:] != expected:
-        raise ValueError(
-            f"policy image is {image.shape[-3:]}, expected {expected} [settings: sim.image_size, sim.views]"
-        )
-    chosen = [views.index(v) for v in config.model.views]
-    image = np.concatenate([image[..., i * size : (i + 1) * size, :, :] for i in chosen], axis=-3)
-    if shrink == 1:
-        return image
-    total = _sums(_sums(image.astype(np.uint16), shrink, -3), shrink, -2)
-    return ((total + shrink * shrink // 2) // (shrink * shrink)).astype(np.uint8, order="C")
-
-
-def _sums(values: np.ndarray, count: int, axis: int) -> np.ndarray:
-    """Sums of `count` neighbours along an axis; slices are ten times as fast as a reduction over two short axes."""
-    values = np.moveaxis(values, axis, 0)
-    return np.moveaxis(functools.reduce(np.add, [values[i::count] for i in range(count)]), 0, axis)
-
-
-def model_image_size(config: Config) -> tuple[int, int]:
-    """Height and width of `view_pixels`' result.
-
-    Raises:
-        ValueError: where model.views is not a subset of sim.views or shrink does not divide the size.
-    """
-    if missing := set(config.model.views) - set(config.sim.views):
-        raise ValueError(f"model.views has {sorted(missing)}, but sim.views offers {list(config.sim.views)}")
-    if config.sim.image_size % config.model.shrink:
-        raise ValueError(f"model.shrink {config.model.shrink} does not divide sim.image_size {config.sim.image_size}")
-    size = config.sim.image_size // config.model.shrink
-    return size * len(config.model.views), size
-
-
 def normalised_tool(tool_position: np.ndarray, config: Config) -> np.ndarray:
     """Tool position (..., 3) [m] → about [-1, 1], float32, relative to the mean workspace."""
-    x, y, z = config.task.box_center
-    wx, wy, wz = config.robot.workspace_size
-    centre = np.array([x, y, z - config.robot.workspace_below + wz / 2])
-    scaled = (np.asarray(tool_position, np.float64) - centre) / (np.array([wx, wy, wz]) / 2)
-    return scaled.astype(np.float32)
+    robot = config.robot
+    centre, half = _workspace(config.task.box_center, robot.workspace_size, robot.workspace_below)
+    return ((tool_position - centre) / half).astype(np.float32)
+
+
+@functools.cache
+def _workspace(
+    box: tuple[float, float, float], size: tuple[float, float, float], below: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and half of the size (3,) [m]."""
+    return np.array([box[0], box[1], box[2] - below + size[2] / 2]), np.array(size) / 2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,11 +27,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from meld_core.batch import TOOL, Inputs, Queries, TrialBatch, model_image_size
+from meld_core.batch import TOOL, Inputs, Queries, TrialBatch
 from meld_core.config import Config, ConfigError, LossConfig, did_you_mean
 from meld_core.latent_contract import ACTIONS, Metrics, State
 from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, KeypointEncoder, gaussian_kl, half_precision, mlp
 from meld_core.slac.model import SlacModel
+from meld_core.views import model_image_size
 
 FLAGS = 3
 """Reward is valid, first in episode, row was observed."""
@@ -107,18 +108,25 @@ class RecurrentFilter(nn.Module):
         """
         features = self._encode(inputs, bf16)
         new = self._new(features, inputs)
-        h, _ = self.memory(new, state["h"][None].contiguous())
+        h = self._remember(new, state["h"])
         m = state["m"][:, None].expand(-1, new.shape[1], -1)
         if self.seen is not None:
             m = torch.maximum(torch.tanh(self.seen(new)).cummax(dim=1).values, m)
         mean, std = self.posterior(torch.cat([h, m, features], dim=-1))
         return Filtered(features, h, m, mean, std)
 
+    def _remember(self, new: Tensor, h: Tensor) -> Tensor:
+        """h_t (B, L, H); for one row, an agent's tick, without what a sequence needs around it: the same numbers."""
+        if new.shape[1] == 1:
+            return torch.gru_cell(new[:, 0], h, *self.memory.all_weights[0])[:, None]
+        memories: Tensor = self.memory(new, h[None].contiguous())[0]
+        return memories
+
     def _encode(self, inputs: Inputs, bf16: bool) -> Tensor:
         """f_t (B, L, F); zero, and not computed, where nothing was observed."""
         observed = inputs.observed > 0.0
         if observed.numel() == 1 and observed.item():  # an agent's tick; choosing rows would take a tenth of its time
-            features: Tensor = self.encoder(inputs.image.flatten(0, 1)).unflatten(0, observed.shape)
+            features: Tensor = self.encoder(inputs.image.flatten(0, 1)).unflatten(0, inputs.observed.shape)
             return features
         features = inputs.tool.new_zeros(*observed.shape, self.config.features)
         with half_precision(features.device, bf16):

@@ -131,10 +131,14 @@ def _logits(nets: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 
 def _side_by_side(layers: Sequence[nn.Conv2d], x: Tensor, scale: float = 1.0) -> Tensor:
-    weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
+    weight, bias = (_together([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
     if scale != 1.0:
         weight, bias = scale * weight, scale * bias
     return F.conv2d(x, weight, bias, layers[0].stride, layers[0].padding, groups=len(layers))
+
+
+def _together(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _expected(logits: Tensor, grid: Tensor) -> Tensor:

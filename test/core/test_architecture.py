@@ -44,7 +44,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "safetensors": ("meld_core/storage/tensor_file.py",),
     "yaml": ("meld_core/config.py",),
     "cv2": (
-        "meld_core/rewards.py", "meld_core/detectors/*", "meld_core/cameras/*", "meld_ros/images.py",
+        "meld_core/rewards.py", "meld_core/views.py", "meld_core/detectors/*", "meld_core/cameras/*",
+        "meld_ros/images.py",
     ),
     "mujoco": ("meld_core/sim/*", "meld_core/kinematics.py"),
     "mink": ("meld_core/sim/*", "meld_core/kinematics.py"),

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from meld_core.batch import make_batch, normalised_tool, pad, previous_actions, to_inputs, view_pixels
+from meld_core.batch import make_batch, normalised_tool, pad, previous_actions, to_inputs
 from meld_core.belief_cache import Transitions
 from meld_core.hindsight import corrected, relabel
+from meld_core.views import view_pixels
 
 from .learning import hand_made, tiny_config
 
@@ -21,6 +22,19 @@ def test_view_pixels_averages_blocks_of_the_chosen_view() -> None:
     image = np.zeros((32, 16, 3), np.uint8)
     image[16:] = np.tile(np.array([[0, 1], [2, 4]], np.uint8), (8, 8))[..., None]
     assert np.array_equal(view_pixels(image, config), np.full((8, 8, 3), 2, np.uint8))
+
+
+def test_view_pixels_of_many_pictures_are_those_of_each() -> None:
+    """Means are rounded, a half upwards: blocks (0, 1, 0, 1) give 1. No block reaches into the next view or picture."""
+    config = tiny_config("sim.views=[external, wrist]", "model.views=[wrist, external]", "model.shrink=2")
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 16, 3), np.uint8)
+    images[0, 16:] = np.tile(np.array([0, 1], np.uint8)[:, None], (16, 8, 3)).reshape(16, 16, 3)
+    small = view_pixels(images, config)
+    sums = images.astype(int).reshape(3, 16, 2, 8, 2, 3).sum((2, 4))
+    expected = (np.concatenate([sums[:, 8:], sums[:, :8]], axis=1) + 2) // 4
+    assert np.array_equal(small, expected)
+    assert np.all(small[0, :8] == 1)
+    assert all(np.array_equal(view_pixels(image, config), one) for image, one in zip(images, small, strict=True))
 
 
 def test_view_pixels_refuses_another_size() -> None:

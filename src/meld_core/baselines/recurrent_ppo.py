@@ -15,7 +15,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from meld_core.batch import model_image_size, view_pixels
 from meld_core.config import Config
 from meld_core.evaluate import OnProgress
 from meld_core.latent_model import make_encoder
@@ -23,6 +22,7 @@ from meld_core.sim.trial_environment import InsertionTrialEnvironment, TrialObse
 from meld_core.tasks import Task
 from meld_core.trial import RowFlags
 from meld_core.types import Observation
+from meld_core.views import model_image_size, view_pixels
 
 _PICTURE = "image"
 WINDOW = 100

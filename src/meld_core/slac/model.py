@@ -21,11 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from meld_core.batch import Inputs, TrialBatch, model_image_size
+from meld_core.batch import Inputs, TrialBatch
 from meld_core.config import Config, LossConfig, SlacConfig
 from meld_core.latent_contract import ACTIONS, Metrics, State
 from meld_core.nets import gaussian_kl
 from meld_core.slac.nets import ConditionalGaussian, StackedDecoder, StackedEncoder, dense
+from meld_core.views import model_image_size
 
 
 @dataclasses.dataclass(frozen=True)

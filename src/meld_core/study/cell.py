@@ -35,7 +35,7 @@ EVALUATION = "evaluation"
 _RESULT_CODE = (
     "agent.py", "batch.py", "belief_cache.py", "driver.py", "hindsight.py", "kinematics.py", "latent_*.py",
     "learner.py", "nets.py", "rewards.py", "robot.py", "rollout.py", "sac.py", "schedule.py", "evaluation/scoring.py",
-    "scripted_search.py", "slac/*.py", "tasks.py", "train.py", "trial.py", "baselines/*.py", "sim/*.py",
+    "scripted_search.py", "slac/*.py", "tasks.py", "train.py", "trial.py", "views.py", "baselines/*.py", "sim/*.py",
 )  # fmt: skip
 """Sources that decide what a cell comes to."""
 
