@@ -127,7 +127,7 @@ def test_run_gets_certificate_curve_video_and_report(run: RunFolder) -> None:
         assert len(picture.convert("RGB").getcolors(100_000) or []) > 20
     assert (run.videos / "held_out.mp4").stat().st_size > 1000
     page = run.report.read_text()
-    assert "0.95 [0.83, 0.99]" in page
+    assert "0.950 [0.83, 0.99]" in page
     assert "<td>total</td><td>12.3</td><td>12.3</td><td>12.3</td><td>12.3</td>" in page
     assert "Over 80 steps of the training, since policy_node was started last; 2 were late or passed over" in page
     assert "data:video/mp4;base64," in page

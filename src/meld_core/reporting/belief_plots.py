@@ -76,13 +76,14 @@ def plot_strips(traces: Sequence[BeliefTrace], path: Path) -> Path | None:
     if not drawn:
         return None
     figure = Figure(figsize=(_INCHES, 0.5 + 1.05 * len(drawn)), dpi=110, layout="constrained")
-    axes = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
+    axes = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
     longest = max(len(expected) for _, expected in drawn)
     for number, (axis, (trace, expected)) in enumerate(zip(axes, drawn, strict=True)):
         _draw_strip(axis, trace, expected)
         axis.set_xlim(-0.5, longest - 0.5)
         axis.set_ylabel(f"task {number + 1}", fontsize=9)
     axes[-1].set_xlabel("steps since the trial began", fontsize=9)
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
     return _save(figure, path)
 
 

@@ -19,6 +19,7 @@ from meld_core.storage.files import write_atomic
 EMBED_BYTES = 8_000_000
 """A larger video is linked instead of embedded."""
 
+_HEAD = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
 _STYLE = """
 :root { color-scheme: light } * { box-sizing: border-box }
 body { font: 15px/1.55 system-ui, "Segoe UI", sans-serif; max-width: 64rem; margin: 2.5rem auto; padding: 0 1.2rem;
@@ -28,7 +29,7 @@ table { border-collapse: collapse; margin: .8rem 0; width: 100%; font-size: 14px
 th, td { padding: .32rem .7rem .32rem 0; border-bottom: 1px solid #e3e6eb; text-align: left; vertical-align: top }
 th { font-weight: 600; color: #566070 } td { font-variant-numeric: tabular-nums }
 img, video { max-width: 100%; display: block } video { width: 640px; background: #000; border-radius: 4px }
-td { overflow-wrap: anywhere } .note { color: #5c6675; max-width: 54rem; font-size: 13.5px }
+.wide { overflow-x: auto } .note { color: #5c6675; max-width: 54rem; font-size: 13.5px }
 .lead { color: #5c6675; margin-top: 0 } .tiles { display: flex; gap: 1rem; margin: 1.4rem 0; flex-wrap: wrap }
 .tile { flex: 1 1 11rem; border: 1px solid #e3e6eb; border-radius: 6px; padding: .8rem 1rem }
 .tile b { display: block; font-size: 1.7rem; font-weight: 600; font-variant-numeric: tabular-nums }
@@ -85,8 +86,8 @@ def write_report(path: Path, run: str, certificate: Mapping[str, Any], shown: Sh
         "<h2>Certificate</h2>",
         _table(_provenance(certificate)),
     ]
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(run)}</title><style>{_STYLE}</style><body>"
-    write_atomic(path, (page + "\n".join(parts) + "</body></html>\n").encode())
+    head = f"{_HEAD}<title>{_text(run)}</title><style>{_STYLE}</style><body>"
+    write_atomic(path, (head + "\n".join(parts) + "</body></html>\n").encode())
 
 
 def _tiles(certificate: Mapping[str, Any]) -> Iterator[str]:
@@ -104,7 +105,7 @@ def _tile(title: str, rate: float | None, interval: Sequence[float] | None) -> s
     if rate is None or interval is None:
         return ""
     span = f"95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
-    return f"<div class=tile><span>{title}</span><b>{rate:.2f}</b><span>{span}</span></div>"
+    return f"<div class=tile><span>{title}</span><b>{rate:.3f}</b><span>{span}</span></div>"
 
 
 def _picture(path: Path, alt: str) -> str:
@@ -261,13 +262,13 @@ def _embedded(path: Path, kind: str) -> str:
 def _table(rows: Iterator[Sequence[str]]) -> str:
     head = "".join(f"<th>{_text(cell)}</th>" for cell in next(rows))
     body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f"<table><tr>{head}</tr>\n{body}</table>"
+    return f"<div class=wide><table><tr>{head}</tr>\n{body}</table></div>"
 
 
 def _rate(rate: float | None, interval: Sequence[float] | None, sign: str = "") -> str:
     if rate is None or interval is None:
         return "unknown"
-    return f"{rate:{sign}.2f} [{interval[0]:{sign}.2f}, {interval[1]:{sign}.2f}]"
+    return f"{rate:{sign}.3f} [{interval[0]:{sign}.2f}, {interval[1]:{sign}.2f}]"
 
 
 def _number(value: float | None) -> str:
