@@ -226,7 +226,8 @@ def port_rewards(trial: LearnerTrial) -> tuple[np.ndarray, np.ndarray]:
     """What the trial's rewards, early and late, tell of each port.
 
     One port is live at a time. Once it is found, or was made the live one in hindsight, all ports are known; before
-    that only those in which the plug was seated unpaid. Where the live port may move, episodes are judged one by one.
+    that only those in which the plug was seated unpaid. Where the live port may move, episodes are judged one by one;
+    after one in which it was found the odds are told: where it was it probably still is.
 
     Every port is asked about, visited or not: asked only about those that were visited, the answer would lie in the
     question, as the last port of a search is visited only when it pays.
@@ -240,17 +241,19 @@ def port_rewards(trial: LearnerTrial) -> tuple[np.ndarray, np.ndarray]:
     reward, weight = np.zeros(trial.in_port.shape, np.float32), np.zeros(trial.in_port.shape, np.float32)
     judged = (trial.reward_valid & ~trial.first_in_episode)[:, None] & trial.in_port
     paid = judged & (trial.reward > 0.5)[:, None]
+    open_weight = _OPEN
     for rows in trial.episodes() if trial.switching else [slice(0, len(trial))]:
         unpaid_by_then = np.logical_or.accumulate((judged & ~paid)[rows])
         live = int(trial.live[rows.start])
         if live < 0 and paid[rows].any():
             live = int(paid[rows].any(axis=0).argmax())
         if live < 0:
-            weight[rows] = np.where(unpaid_by_then, 1.0, unpaid_by_then[-1] * _OPEN)
+            weight[rows] = np.where(unpaid_by_then, 1.0, unpaid_by_then[-1] * open_weight)
             continue
         found_by_then = np.logical_or.accumulate(paid[rows].any(axis=1)) | (
             unpaid_by_then.sum(axis=1) == unpaid_by_then.shape[1] - 1
         )
         reward[rows, live] = 1.0
-        weight[rows] = np.where(unpaid_by_then | found_by_then[:, None], 1.0, _OPEN)
+        weight[rows] = np.where(unpaid_by_then | found_by_then[:, None], 1.0, open_weight)
+        open_weight = 1.0 if found_by_then.any() else open_weight
     return reward, weight
