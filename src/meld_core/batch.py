@@ -138,7 +138,7 @@ def _labels(trial: Trial, in_port: np.ndarray, task: Task, config: Config) -> tu
     """What a demonstrator would have done at each row.
 
     Returns:
-        (N, A) still searching: to the nearest port that was not tried in this trial, or, where the live port may move
+        (N, A) still searching: to the first port that was not tried in this trial, or, where the live port may move
         between episodes, in this episode; (N, P, A) on the way to each port.
     """
     search, tools = ScriptedSearch(task, config), trial.rows["tool_position"]
