@@ -2,7 +2,7 @@
 
 meld bench durability --kills 100 --json benchmarks/durability.json
 meld bench soak --json benchmarks/soak.json
-MELD_FUZZ=150 MELD_FUZZ_JSON=benchmarks/fuzz.json pytest test/core/test_fuzz.py test/ros/test_fuzz_messages.py
+MELD_FUZZ=150 MELD_FUZZ_JSON=benchmarks/fuzz.json pytest test/core/test_fuzz*.py test/ros/test_fuzz_messages.py
 python tools/reliability.py
 """
 
@@ -25,7 +25,8 @@ PROMISES = (
         "A closed episode is never lost and never counts twice",
         "fsynced into the actor's spool, listed in its ledger, sent until the learner has fsynced the same bytes; "
         "ingest is idempotent by id",
-        "`test/core/test_spool.py` (a crash at every single file operation), `test/faults/test_data.py` 16 and 17",
+        "`test/core/test_spool_recovery.py` (a crash at every single file operation), `test/faults/test_data.py` "
+        "16 and 17",
     ),
     (
         "Lost data would be noticed",
@@ -82,7 +83,7 @@ PROMISES = (
         "Whatever is read is accepted or refused in a sentence",
         "every parser of files and messages checks types, sizes and ranges; no declared size is allocated; a replay "
         "stores a sound trial or nothing",
-        "`test/core/test_fuzz.py`, `test/ros/test_fuzz_messages.py` (hypothesis)",
+        "`test/core/test_fuzz.py`, `test/core/test_fuzz_texts.py`, `test/ros/test_fuzz_messages.py` (hypothesis)",
     ),
     (
         "A link that is cut, loses or delays costs time, never data",

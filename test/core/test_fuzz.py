@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meld_core.announce import Announcement, EpisodeKey, GateReport
-from meld_core.cameras.view import read_calibration
-from meld_core.config import CameraConfig, Config, ConfigError, load_config, to_mapping
 from meld_core.detectors.labels import LabelError, load_labels, make_labels, save_labels
 from meld_core.detectors.net import (
     Classifier,
@@ -26,18 +22,13 @@ from meld_core.detectors.net import (
     load_classifier,
     save_classifier,
 )
-from meld_core.evaluation.certificate import CertificateError, load_certificate
 from meld_core.learner import Learner
-from meld_core.metrics import METRICS_FILE, MetricsWriter, Tail, read_rows
 from meld_core.replay import Replay
-from meld_core.reporting.run_state import RunState
-from meld_core.robot import GateState
-from meld_core.schedule import Schedule
 from meld_core.storage import checkpoint
 from meld_core.storage.checkpoint import CheckpointError
 from meld_core.storage.chunks import Assembler, ChunkError, _piece, split_message
-from meld_core.storage.ledger import LEDGER, Ledger, read_ledger, stored_episodes
-from meld_core.storage.run_folder import RunError, RunFolder
+from meld_core.storage.ledger import LEDGER
+from meld_core.storage.run_folder import RunFolder
 from meld_core.storage.spool import Part, Spool, decode_part, encode_part
 from meld_core.storage.tensor_file import FormatError, unpack
 from meld_core.storage.trial_file import TrialError, decode_trial, encode_trial
@@ -45,18 +36,15 @@ from meld_core.storage.verify import verify
 from meld_core.trust.weights_gate import WeightsGate
 from meld_core.weights import Weights, WeightsError, latest_weights
 
-from .fuzzing import attempt, damaged, fuzz_settings, wrong, wrong_json, wrong_tensors
-from .learning import tiny_config
+from .fuzzing import attempt, damaged, fuzz_settings, wrong_tensors
+from .sound_files import CONFIG, LEDGER_LINES, ROWS, file_of, wrong_lines
 from .test_learner import Store
-from .trial_builder import episodes_of, meta_of, trial_of, truth_of
+from .trial_builder import meta_of, trial_of, truth_of
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = tiny_config()
 LEARNER = Learner(CONFIG, Store([]), "demo")
 OTHER = Learner(CONFIG, Store([]), "demo")
 GATE = WeightsGate(CONFIG, "demo")
 TRIAL = encode_trial(trial_of())
-ROWS = episodes_of((3, 2))[0]
 EPISODE = encode_part(Part(meta_of(), 0, ROWS, truth_of(ROWS)))
 WEIGHTS = LEARNER.weights().to_bytes()
 
@@ -76,27 +64,6 @@ LABELS = saved(
 )
 FACTS = ClassifierFacts(0.5, 1.0, 100.0, 10.0, 0.1, 10, "key", 0.01)
 CLASSIFIER = saved(lambda path: save_classifier(Classifier(RewardNet(), FACTS), path))
-TASK = Schedule(Config()).plan(0).task
-ANNOUNCEMENT = Announcement(EpisodeKey("demo", "b", 0, 1), TASK).to_json()
-REPORT = GateReport(GateState.POLICY, "moving", EpisodeKey("demo", "b", 0, 1), 17, ("image", "truth")).to_json()
-CERTIFICATE = (ROOT / "src" / "meld_core" / "demo" / "certificate.json").read_text()
-CALIBRATION = {
-    "image_width": 4, "image_height": 3, "distortion_model": "plumb_bob",
-    "distortion_coefficients": {"rows": 1, "cols": 5, "data": [0.0] * 5},
-    "camera_matrix": {"rows": 3, "cols": 3, "data": [1.0] * 9},
-    "rectification_matrix": {"rows": 3, "cols": 3, "data": [1.0] * 9},
-    "projection_matrix": {"rows": 3, "cols": 4, "data": [1.0] * 12},
-}  # fmt: skip
-
-
-@contextlib.contextmanager
-def file_of(data: bytes, name: str = "x.safetensors") -> Iterator[Path]:
-    """A file in a folder of its own, in which nothing else may be afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(data)
-        yield path
-        assert [entry.name for entry in Path(folder).iterdir()] == [name]
 
 
 def of_kind(kind: str, data: bytes) -> st.SearchStrategy[bytes]:
@@ -158,110 +125,6 @@ def test_pieces(pieces: list[bytes]) -> None:
         attempt("piece", lambda piece=piece: assembler.add(piece), ChunkError)
     whole = [message for piece in PIECES if (message := assembler.add(piece)) is not None]
     assert whole in ([bytes(range(250)) * 4], [])  # [] where it had been completed before
-
-
-@fuzz_settings
-@given(wrong_json(ANNOUNCEMENT))
-def test_announcements(text: str) -> None:
-    if attempt("task", lambda: Announcement.from_json(text), ValueError):
-        again = Announcement.from_json(text)
-        assert Announcement.from_json(again.to_json()) == again
-        assert 0 <= again.task.live_in(1) < len(again.task.ports)
-
-
-@fuzz_settings
-@given(wrong_json(REPORT))
-def test_gate_states(text: str) -> None:
-    if attempt("gate_state", lambda: GateReport.from_json(text), ValueError):
-        again = GateReport.from_json(text)
-        assert GateReport.from_json(again.to_json()) == again
-
-
-@fuzz_settings
-@given(
-    st.one_of(
-        wrong_json(CERTIFICATE).map(lambda text: text.encode(errors="surrogatepass")), damaged(CERTIFICATE.encode())
-    )
-)
-def test_certificates(data: bytes) -> None:
-    with file_of(data, "certificate.json") as path:
-        attempt("certificate", lambda: load_certificate(path), CertificateError)
-
-
-YAML = (ROOT / "config" / "smoke.yaml").read_text()
-
-
-@fuzz_settings
-@given(
-    st.one_of(
-        damaged(YAML.encode()),
-        wrong(to_mapping(CONFIG)).map(lambda raw: json.dumps(raw).encode()),
-        st.sampled_from(
-            [
-                b"[" * 3_000,
-                b"a: &a [*a]",
-                b"{a: {" * 1_000,
-                b"&x [*x, *x]",
-                b"!!python/object/apply:os.getcwd []",
-                b"? [a]\n: b",
-            ]
-        ),
-    )
-)
-def test_configs(data: bytes) -> None:
-    with file_of(data, "config.yaml") as path:
-        attempt("config", lambda: load_config([path]), ConfigError)
-        attempt("config of a run", lambda: RunFolder(path.parent).read_config(), RunError)
-
-
-@fuzz_settings
-@given(wrong(CALIBRATION).map(lambda raw: json.dumps(raw).encode()))
-def test_calibrations(data: bytes) -> None:
-    with file_of(data, "camera.yaml") as path:
-        attempt("calibration", lambda: read_calibration(CameraConfig(calibration=str(path))), ConfigError)
-
-
-def lines_of(kind: str) -> bytes:
-    """A metrics file or a ledger as our own writer makes it."""
-    with tempfile.TemporaryDirectory() as folder:
-        if kind == "ledger":
-            ledger = Ledger(Path(folder))
-            ledger.stored("arm-demo-000007-01234567", 0, ROWS, {})
-            ledger.note("dropped", trial="x", episode=1, steps=3, reason="why")
-            return (Path(folder) / LEDGER).read_bytes()
-        with MetricsWriter(Path(folder), tensorboard=False) as writer:
-            writer.write("trial", trial=1, steps=9, source="policy", success=[True, False], first_attempt=[True, None])
-            writer.write("learner", trial=1, replay_ratio=2.0, weights_version=3, **{"actor/loss": 1.0})
-            writer.write("status", phase="training", current=1, total=9, note="a word")
-        return (Path(folder) / METRICS_FILE).read_bytes()
-
-
-METRICS, LEDGER_LINES = lines_of("metrics"), lines_of("ledger")
-
-
-@st.composite
-def wrong_lines(draw: st.DrawFn, data: bytes) -> bytes:
-    """Lines of which some are wrong, and bytes that are damaged."""
-    lines = [draw(wrong_json(line)) if draw(st.booleans()) else line for line in data.decode().splitlines()]
-    text = "\n".join(lines).encode(errors="surrogatepass") + b"\n"
-    return draw(damaged(text)) if draw(st.booleans()) else text
-
-
-@fuzz_settings
-@given(wrong_lines(METRICS))
-def test_metrics(data: bytes) -> None:
-    with file_of(data, METRICS_FILE) as path:
-        attempt("metrics", lambda: Tail(path).read())
-        attempt("metrics rows", lambda: read_rows(path.parent, "trial"))
-        state = RunState(CONFIG)
-        attempt("metrics shown", lambda: (state.update(Tail(path).read()), state.snapshot()))
-
-
-@fuzz_settings
-@given(wrong_lines(LEDGER_LINES))
-def test_ledgers(data: bytes) -> None:
-    with file_of(data, LEDGER) as path:
-        attempt("ledger", lambda: (read_ledger(path.parent), stored_episodes(path.parent)))
 
 
 @fuzz_settings

@@ -1,82 +1,19 @@
-"""SimRobot: hidden task, determinism, time, limits, stability, and an insertion that works."""
+"""SimRobot: determinism, time, limits, stability, and an insertion that works."""
 
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from meld_core.config import Config, ConfigError, load_config
-from meld_core.scripted_search import ScriptedSearch
+from meld_core.config import ConfigError, load_config
 from meld_core.sim.robot import SimRobot
-from meld_core.task_families import make_tasks
-from meld_core.tasks import Task
-from meld_core.types import Frame
 
-CONFIG = Config()
-TASKS = make_tasks(CONFIG.task)
+from .sim_episodes import CONFIG, TASKS, connected_robot, episode, moves, plug_into
+
 PERIOD = 250_000_000
-
-
-@pytest.fixture(scope="module")
-def robot() -> Iterator[SimRobot]:
-    """One connected robot for all tests here: building takes longer than an episode."""
-    robot = SimRobot(CONFIG)
-    robot.connect()
-    yield robot
-    robot.close()
-
-
-def plug_into(task: Task, port: int) -> ScriptedSearch:
-    """A script that knows which port to go for."""
-    return ScriptedSearch(dataclasses.replace(task, ports=(task.ports[port],), live=0), CONFIG)
-
-
-def episode(robot: SimRobot, task: Task, actions: np.ndarray) -> bytes:
-    """States and pictures of one episode as bytes."""
-    robot.set_task(task)
-    robot.reset()
-    seen = []
-    for action in actions:
-        executed = robot.apply(action)
-        robot.wait()
-        state, views = robot.observe(), robot.views()
-        seen += [executed, state.joints, state.velocities, state.tool_position, state.tool_orientation]
-        seen += [frame.pixels for frame in views.values()]
-    return b"".join(np.ascontiguousarray(part).tobytes() for part in seen)
-
-
-def moves(seed: int, steps: int) -> np.ndarray:
-    """Random actions, mostly downwards so that the plug meets the box."""
-    return (np.random.default_rng(seed).uniform(-1, 1, (steps, 3)) - [0, 0, 0.3]).astype(np.float32)
-
-
-def test_policy_views_are_pixel_identical_whichever_port_is_live(robot: SimRobot) -> None:
-    """Equal actions and poses, plug seated in port 0: the LED is lit for one task and dark for the others."""
-    base = TASKS.sample("validation", 1)
-    policy: list[list[bytes]] = []
-    detector: list[bytes] = []
-    success: list[float] = []
-    for live in range(3):
-        task = dataclasses.replace(base, live=live)
-        robot.set_task(task)
-        robot.reset()
-        script, pictures = plug_into(task, 0), []
-        for _ in range(8):
-            robot.apply(script.act(robot.observe().tool_position))
-            robot.wait()
-            pictures.append(robot.views()["policy"].pixels.tobytes())
-        policy.append(pictures)
-        detector.append(robot.views()["detector"].pixels.tobytes())
-        success.append(robot.truth()["success"])
-        assert robot.truth()["port"] == 0.0
-    assert success == [1.0, 0.0, 0.0]
-    assert policy[0] == policy[1] == policy[2]
-    assert detector[1] == detector[2]
-    assert detector[0] != detector[1]
+robot = pytest.fixture(scope="module")(connected_robot)
 
 
 def test_two_robots_give_identical_bytes(robot: SimRobot) -> None:
@@ -93,21 +30,6 @@ def test_nothing_is_left_of_an_earlier_task(robot: SimRobot) -> None:
     first = episode(robot, task, actions)
     episode(robot, TASKS.sample("train", 9), moves(2, 12))
     assert episode(robot, task, actions) == first
-
-
-def test_disturbances_are_repeatable_and_visible() -> None:
-    config = load_config(overrides=["sim.camera_jitter=0.02", "sim.light_jitter=0.3", "sim.image_noise=8"])
-    task, actions = TASKS.sample("train", 7), moves(3, 4)
-    disturbed = SimRobot(config)
-    disturbed.connect()
-    first = episode(disturbed, task, actions)
-    assert episode(disturbed, task, actions) == first
-    disturbed.set_task(task)
-    disturbed.reset()
-    noisy = disturbed.views()["policy"].pixels
-    disturbed.reset()
-    assert (disturbed.views()["policy"].pixels != noisy).any()
-    disturbed.close()
 
 
 def test_every_reset_has_a_start_of_its_own_inside_the_workspace(robot: SimRobot) -> None:
@@ -164,17 +86,6 @@ def test_in_realtime_the_way_is_the_same_in_slices_and_stamps_are_of_the_clock()
     assert np.abs(realtime.observe().velocities).max() < 0.02
     for robot in (realtime, lockstep):
         robot.close()
-
-
-def test_views_are_stacked_and_named(robot: SimRobot) -> None:
-    robot.set_task(TASKS.sample("train", 0))
-    robot.reset()
-    views = robot.views()
-    assert {name: (v.pixels.shape, v.pixels.dtype, v.frame_id) for name, v in views.items()} == {
-        "policy": ((128, 64, 3), np.uint8, "policy_optical"),
-        "detector": ((64, 64, 3), np.uint8, "detector_optical"),
-    }
-    assert all(isinstance(view, Frame) and view.pixels.std() > 20 for view in views.values())
 
 
 def test_the_plug_goes_into_the_live_port_of_every_task(robot: SimRobot) -> None:
@@ -288,28 +199,3 @@ def test_a_task_of_another_box_is_refused(robot: SimRobot) -> None:
     task = TASKS.sample("train", 0)
     with pytest.raises(ValueError, match="has 2 ports, the box has 3"):
         robot.set_task(dataclasses.replace(task, ports=task.ports[:2]))
-
-
-def test_pictures_can_be_taken_from_another_thread(robot: SimRobot) -> None:
-    robot.set_task(TASKS.sample("train", 0))
-    robot.reset()
-    here = robot.views()["policy"].pixels
-    robot.set_task(TASKS.sample("train", 0))
-    robot.reset()
-    there: list[np.ndarray] = []
-    thread = threading.Thread(target=lambda: there.append(robot.views()["policy"].pixels))
-    thread.start()
-    thread.join(timeout=30)
-    np.testing.assert_array_equal(there[0], here)
-
-
-def test_pictures_for_people_show_the_led_to_the_detector_only(robot: SimRobot) -> None:
-    robot.set_task(TASKS.sample("train", 0))
-    robot.reset()
-    before = robot.views()["policy"].pixels.copy()
-    shapes = {name: robot.picture(name, 96).shape for name in ("bench", "external", "wrist", "detector")}
-    assert set(shapes.values()) == {(96, 96, 3)}
-    robot.hold()
-    robot.set_task(TASKS.sample("train", 0))
-    robot.reset()
-    np.testing.assert_array_equal(robot.views()["policy"].pixels, before)  # fine pictures leave no trace

@@ -16,7 +16,7 @@ from meld_core.study.report import write_results
 from meld_core.study.table import StudyError
 from meld_core.weights import FINAL
 
-from .test_study import told_study
+from .study_builder import told_study
 
 
 def test_a_study_scores_the_same_page_from_its_archives(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from meld_core.storage.run_folder import RunFolder
 from meld_ros.cli import main
 from meld_ros.doctor_processes import node_processes
 
+from .bag_builder import read, text
 from .conftest import DEADLINE, Ros
-from .test_bags import read, text
 
 
 class Commands:

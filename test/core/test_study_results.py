@@ -1,0 +1,98 @@
+"""A study's page: scored from the raw trials and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from meld_core.storage.trial_file import decode_trial
+from meld_core.study.goals import goals
+from meld_core.study.report import write_results
+from meld_core.study.results import difference, raw_trials, read_row
+from meld_core.study.table import StudyError
+from meld_core.study.work import kept_trials
+from meld_ros.cli import main
+
+from .study_builder import store, told_study
+
+
+def test_the_page_says_what_the_raw_trials_say(tmp_path: Path) -> None:
+    study, cells = told_study(tmp_path / "out")
+    report = write_results(study, cells, tmp_path / "docs", command="meld study told", budget=12.0)
+    page = report.page.read_text(encoding="utf-8")
+    figures = json.loads((tmp_path / "docs" / "results.json").read_text(encoding="utf-8"))
+    assert figures["default.all.episode2.success"] == pytest.approx(0.95)
+    assert figures["default.seed0.episode2.success"] == pytest.approx(0.9)
+    assert figures["control.all.episode2.success"] == pytest.approx(0.45)
+    assert figures["later.state"] == "not run"
+    assert "| default | 0, 1 | - | - | 0.000 [0.00, 0.16] | 0.950 [0.76, 0.99] |" in page
+    assert "success -0.500 [" in page
+    assert "| later | 0 | not run |" in page
+    assert "cells (row and seed) finished: 4 of 5" in page
+    assert "within the budget of 12 h" in page
+
+
+def test_a_raw_trial_that_is_tampered_with_changes_the_table(tmp_path: Path) -> None:
+    """Figures come from the raw files: a success less in one of them is a success less on the page."""
+    study, cells = told_study(tmp_path / "out")
+    path = kept_trials(cells[1].evaluation)[3]
+    trial = decode_trial(path.read_bytes())
+    store(cells[1], dataclasses.replace(trial, truth={**trial.truth, "success": 0.0 * trial.truth["success"]}))
+    write_results(study, cells, tmp_path / "docs", command="x", budget=12.0)
+    figures = json.loads((tmp_path / "docs" / "results.json").read_text(encoding="utf-8"))
+    assert figures["default.seed1.episode2.success"] == pytest.approx(0.9)
+    assert figures["default.all.episode2.success"] == pytest.approx(0.9)
+
+
+def test_raw_trials_that_are_not_the_cells_own_are_refused(tmp_path: Path) -> None:
+    _, cells = told_study(tmp_path / "out")
+    cell = cells[0]
+    path = kept_trials(cell.evaluation)[4]
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(StudyError, match="remove the file and run the study again"):
+        raw_trials(cell, "")
+    trial = decode_trial(data)
+    store(cell, dataclasses.replace(trial, meta=dataclasses.replace(trial.meta, weights_digest="f" * 64)))
+    with pytest.raises(StudyError, match="another task or other weights"):
+        raw_trials(cell, "")
+    path.unlink()
+    with pytest.raises(StudyError, match=r"lacks, or should not hold, the trials \[4\]"):
+        raw_trials(cell, "")
+
+
+def test_differences_are_paired_by_seed_and_task(tmp_path: Path) -> None:
+    """20 pairs: both 9, only the default 10, neither 1; only the first seed where the other row has only that."""
+    study, cells = told_study(tmp_path / "out")
+    default, control = (read_row(study, name, [c for c in cells if c.name == name]) for name in ("default", "control"))
+    found = difference(default, control, "success", 1)
+    assert found is not None
+    assert found[0] == pytest.approx(0.5)
+    assert found[1][0] > 0.2
+    one = difference(default, dataclasses.replace(control, cells=control.cells[:1]), "success", 1)
+    assert one is not None
+    assert one[0] == pytest.approx(0.4)
+
+
+def test_goals_are_reached_or_not_by_the_pooled_rate(tmp_path: Path) -> None:
+    study, cells = told_study(tmp_path / "out")
+    rows = {name: read_row(study, name, [c for c in cells if c.name == name]) for name in study.rows}
+    found = {goal.text: goal for goal in goals(rows)}
+    assert found["success in episode 2"].reached is True
+    assert found["success in episode 2"].measured == "0.95 (seeds: 0.9, 1)"
+    assert found["its Wilson lower bound"].reached is False
+    assert found["success in episode 1"].reached is False
+    assert found["success again within 2 episodes of a move of the live port"].reached is None
+
+
+def test_the_page_names_the_command_that_makes_it_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folders of one machine are none of a reader's business."""
+    docs = tmp_path / "docs"
+    assert main(["study", "insertion", "--report", "--out", str(tmp_path / "out"), "--docs", str(docs)]) == 0
+    page = (docs / "RESULTS.md").read_text()
+    assert "- command: `meld study insertion --report`\n" in page
+    assert "- cells (row and seed) finished: 0 of " in page
+    assert str(tmp_path) not in page
