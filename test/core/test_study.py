@@ -41,6 +41,11 @@ def test_every_row_of_the_shipped_study_resolves(tmp_path: Path) -> None:
     assert all(cell.settings.training.train.seed == seed for (_, seed), cell in cells.items())
 
 
+def test_rows_come_by_group_so_that_a_budget_leaves_out_the_last_ablations() -> None:
+    groups = [row.group for row in open_study("insertion").rows.values()]
+    assert groups == sorted(groups, key=["main", "sweep", "ablation"].index)
+
+
 def test_every_kind_of_row_is_in_the_miniature(tmp_path: Path) -> None:
     whole, study = open_study("insertion"), open_study("insertion", smoke=True)
     assert {row.agent for row in study.rows.values()} == {row.agent for row in whole.rows.values()}

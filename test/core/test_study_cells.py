@@ -145,6 +145,34 @@ def test_workers_run_cells_and_say_why_one_failed(tmp_path: Path) -> None:
     assert Runner([cells["search"]], 1, 12.0, "test").complete
 
 
+def test_what_changed_is_set_aside_before_a_display_can_read_it(tmp_path: Path) -> None:
+    _, cells = small_study(tmp_path, tmp_path / "out")
+    search = cells["search"]
+    assert run_cell(search, threading.Event(), "test")
+    fewer = dataclasses.replace(search.settings.evaluation.eval, trials=2)
+    settings = Settings(search.settings.training, dataclasses.replace(search.settings.evaluation, eval=fewer))
+    seen = list[list[object]]()
+    runner = Runner([dataclasses.replace(search, settings=settings)], 1, 12.0, "test")
+
+    def look() -> None:
+        if runner.running or runner.finished:
+            seen.append([row["total"] for row in read_rows(search.folder.path, "status")])
+
+    runner.run(threading.Event(), look)
+    assert seen[-1][-1] == 2, seen
+    assert not any(3 in totals for totals in seen), seen
+
+
+def test_a_cell_whose_folder_cannot_be_made_fails_and_the_next_one_runs(tmp_path: Path) -> None:
+    _, cells = small_study(tmp_path, tmp_path / "out")
+    make_folder(tmp_path / "out")
+    cells["default"].folder.path.write_text("in the way")
+    runner = Runner([cells["default"], cells["search"]], 1, 12.0, "test")
+    runner.run(threading.Event())
+    assert str(cells["default"].folder.path) in runner.failed["default (seed 0)"]
+    assert [cell.name for cell in runner.finished] == ["search"]
+
+
 def test_nothing_is_started_once_stopped_or_over_budget(tmp_path: Path) -> None:
     _, cells = small_study(tmp_path, tmp_path / "out")
     stop = threading.Event()

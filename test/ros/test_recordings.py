@@ -88,6 +88,9 @@ def taken_in(bag: str, run: str, how: list[str], capsys: pytest.CaptureFixture[s
     out = Path("-".join(["in", bag, *how]))
     code = main(["data", "import", bag, "--out", str(out), *how])
     said = capsys.readouterr()
+    if code == 2:  # the run was over before the recorder had found its topics
+        assert "holds no topic `task`" in said.err, said
+        return 0, 0, 0
     pattern = (
         r"(\d) were recorded as sent, (\d) rebuilt from their steps \((\d) equal to the sent ones\).* (\d) refused"
     )

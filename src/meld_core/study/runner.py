@@ -15,8 +15,8 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from meld_core.stop_signals import set_on
-from meld_core.storage.files import write_atomic
-from meld_core.study.cell import Cell, is_finished
+from meld_core.storage.files import StorageError, write_atomic
+from meld_core.study.cell import Cell, is_finished, prepare
 from meld_core.study.effort import cpu_total, read_effort
 from meld_core.study.table import StudyError
 
@@ -111,10 +111,15 @@ class Runner:
         return None
 
     def _start(self, cell: Cell) -> None:
+        self.waiting.remove(cell)
+        try:
+            prepare(cell)  # here, not by the worker: else a display reads first what is about to be set aside
+        except StorageError as error:
+            self.failed[cell.label] = str(error)
+            return
         context = multiprocessing.get_context("spawn")  # a fork would copy threads of torch
         process = context.Process(target=work, args=(cell, *self._work), name=cell.label, daemon=True)
         process.start()
-        self.waiting.remove(cell)
         self.running[process] = cell
 
     def _reap(self) -> None:
@@ -187,9 +192,7 @@ def _follow_parent(parent: int, stop: threading.Event) -> None:
 
 
 def _do(cell: Cell, stop: threading.Event, command: str, *, keep_replay: bool) -> int:
-    from meld_core.study.cell import prepare
     from meld_core.study.work import run_cell
 
-    prepare(cell)
     logging.basicConfig(filename=cell.folder.path / LOG_FILE, format="%(asctime)s %(name)s %(message)s")
     return _FINISHED if run_cell(cell, stop, command, keep_replay=keep_replay) else _STOPPED

@@ -101,7 +101,7 @@ def read_study(path: Path, more: Mapping[str, Row] | None = None) -> Study:
 
     Args:
         path: YAML with `about`, `common` and `rows`.
-        more: Rows that are made elsewhere and come last (`sweep`).
+        more: Rows that are made elsewhere (`sweep`). They cost little, so they come between main rows and ablations.
 
     Raises:
         StudyError: on an unknown row or a seed that the row which is built upon lacks.
@@ -111,7 +111,9 @@ def read_study(path: Path, more: Mapping[str, Row] | None = None) -> Study:
     if unknown := sorted(set(raw) - {"about", "common", "rows"}):
         raise StudyError(f"{path} has '{unknown[0]}'{did_you_mean(unknown[0], ('about', 'common', 'rows'))}")
     rows = {str(name): _row(path, str(name), about) for name, about in (raw.get("rows") or {}).items()}
-    study = Study(path.stem, " ".join(str(raw.get("about", "")).split()), {**rows, **(more or {})}, _texts(raw))
+    main = {name: row for name, row in rows.items() if row.group == "main"}
+    rows = {**main, **(more or {}), **rows}
+    study = Study(path.stem, " ".join(str(raw.get("about", "")).split()), rows, _texts(raw))
     for name in study.rows:
         _check(study, name)
     return study
