@@ -10,7 +10,7 @@ import torch
 from meld_core.acting_nets import ActingNets, TracedNets
 from meld_core.batch import TOOL, Inputs, normalised_tool
 from meld_core.config import Config
-from meld_core.latent_contract import ACTIONS, State
+from meld_core.latent_contract import ACTIONS, State, known_ports
 from meld_core.trial import RowFlags
 from meld_core.types import Observation
 from meld_core.views import model_image_size, view_pixels
@@ -166,7 +166,7 @@ class Agent:
 
         None before the first observation of a trial, and for a model without a readout.
         """
-        ports, model = self._config.task.ports, self._config.model
+        ports, model = known_ports(self._config), self._config.model
         if self._belief is None or model.kind != "recurrent" or not model.readout:
             return None
         readout = self._belief[0, -ports * (ACTIONS + 1) :].numpy().reshape(ports, ACTIONS + 1)

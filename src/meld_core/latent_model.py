@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from meld_core.batch import TOOL, Inputs, Queries, TrialBatch
 from meld_core.config import Config, ConfigError, LossConfig, did_you_mean
-from meld_core.latent_contract import ACTIONS, Metrics, State
+from meld_core.latent_contract import ACTIONS, Metrics, State, known_ports
 from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, KeypointEncoder, gaussian_kl, half_precision, mlp
 from meld_core.slac.model import SlacModel
 from meld_core.views import model_image_size
@@ -73,11 +73,11 @@ class RecurrentFilter(nn.Module):
         self.seen = mlp(new, config.hidden, config.max_memory) if config.max_memory else None
         self.posterior = Gaussian(config.memory + config.max_memory + config.features, config.hidden, config.latent)
         state = config.latent + config.memory + config.max_memory
-        self.ports = mlp(state, config.hidden, TOOL * whole.task.ports)
+        self.ports = mlp(state, config.hidden, TOOL * known_ports(whole))
         self.query = mlp(state + TOOL, config.hidden, 1, layers=2)
         self._readout = Readout(whole)
         skip = config.features if config.skip else 0
-        readout = (TOOL + 1) * whole.task.ports if config.readout else 0
+        readout = (TOOL + 1) * known_ports(whole) if config.readout else 0
         memories = config.memory + config.max_memory if config.memory_skip else 0
         self.belief_size = 2 * config.latent + memories + 2 + TOOL + skip + readout
 

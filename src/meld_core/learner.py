@@ -20,7 +20,7 @@ from meld_core.config import Config, to_mapping
 from meld_core.descent import Descent
 from meld_core.hindsight import corrected, relabel
 from meld_core.known_trials import KnownTrials
-from meld_core.latent_contract import ACTIONS
+from meld_core.latent_contract import ACTIONS, check_trainable
 from meld_core.latent_model import make_latent_model
 from meld_core.metrics import RunningMean
 from meld_core.recorded_update import RecordedUpdate
@@ -70,6 +70,7 @@ class Learner:
     """
 
     def __init__(self, config: Config, replay: TrialStore, run: str = "run", device: str = "") -> None:
+        check_trainable(config)
         self._config, self._replay, self._run = config, replay, run
         self._schedule = Schedule(config)
         self._device = find_device(device or config.learner.device)

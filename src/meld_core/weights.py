@@ -113,9 +113,12 @@ class Weights:
         names = [name for name in sorted(stored | wanted) if stored.get(name) != wanted.get(name)]
         theirs = ", ".join(f"{name}={stored.get(name, 'unknown')}" for name in names)
         ours = ", ".join(str(wanted.get(name, "no such setting")) for name in names)
-        raise WeightsError(
-            f"weights were built with {theirs}, this config has {ours}; change these settings or use other weights"
-        )
+        advice = "change these settings or use other weights"
+        if names == ["task.ports"]:
+            advice = (
+                f"with model.ports={stored['task.ports']} they act on such a box, knowing no more ports than they do"
+            )
+        raise WeightsError(f"weights were built with {theirs}, this config has {ours}; {advice}")
 
 
 def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -141,6 +144,7 @@ def shaping_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     A setting that it lacks came later and counts as its default, which changes nothing.
     """
     flat = _defaults() | flatten(config)
+    flat["task.ports"] = flat.pop("model.ports") or flat["task.ports"]
     shaping = (*_SHAPING, "slac.") if flat["model.kind"] == "slac" else _SHAPING
     return {name: value for name, value in flat.items() if name.startswith(shaping)}
 

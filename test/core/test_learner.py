@@ -12,7 +12,7 @@ import torch
 
 from meld_core.agent import Agent
 from meld_core.batch import learner_trial, to_inputs
-from meld_core.config import Config
+from meld_core.config import Config, ConfigError
 from meld_core.driver import Driver
 from meld_core.learner import Learner
 from meld_core.schedule import Schedule
@@ -53,6 +53,13 @@ def run_trial(driver: Driver, config: Config, index: int, success_at: int) -> Tr
         stamp += 1
     assert driver.last_trial is not None
     return driver.last_trial
+
+
+def test_an_agent_of_another_number_of_ports_may_act_but_not_train() -> None:
+    config = tiny_config("task.ports=4", "model.ports=3")
+    assert Agent(config).believed_ports() is None  # it has seen nothing yet
+    with pytest.raises(ConfigError, match=r"model\.ports is 3, task\.ports 4: such an agent may act, not train"):
+        Learner(config, Store([]))
 
 
 def some_trials(config: Config, count: int = 4) -> list[Trial]:

@@ -143,6 +143,19 @@ def test_a_cleared_belief_begins_every_episode_anew() -> None:
     assert np.abs(cleared.state[4] - carried.state[4]).max() > 1e-3
 
 
+def test_three_ports_of_an_agent_are_not_taken_for_three_of_four() -> None:
+    """Its beliefs can be probed, its own expectations cannot: nobody says which of its ports is which of the box's."""
+    four = dataclasses.replace(
+        CONFIG,
+        task=dataclasses.replace(CONFIG.task, ports=4),
+        model=dataclasses.replace(CONFIG.model, ports=3),
+    )
+    trace = BeliefReader(four, untrained(CONFIG)).trace(recorded(four))
+    assert trace.expected is None
+    assert trace.state.shape == (7, 2 * 3 + 8 + 6)
+    assert trace.in_port.shape == (7, 4)
+
+
 def test_a_hidden_reward_changes_beliefs_only_from_where_one_was_given() -> None:
     weights, trial = untrained(CONFIG), recorded()
     rewarded = int(np.flatnonzero(trial.rows["reward"] > 0.5)[0])

@@ -83,11 +83,12 @@ def test_believed_ports_are_coloured_from_dark_to_yellow() -> None:
     assert [round(255 * part) for part in high.color] == [250, 214, 90]
 
 
-def test_an_agent_says_where_it_believes_the_ports_in_base_link() -> None:
+@pytest.mark.parametrize("box", [(), ("task.ports=4", "model.ports=3")], ids=["its own box", "a box of four"])
+def test_an_agent_says_where_it_believes_the_ports_in_base_link(box: tuple[str, ...]) -> None:
     """The readout counts actions from the tool: (1, -2, 0) of 20 mm from (0.30, 0, 0.08) m is (0.32, -0.04, 0.08)."""
     import torch
 
-    config = load_config()
+    config = load_config(overrides=box)
     agent = Agent(config)
     assert agent.believed_ports() is None
     state = RobotState(np.zeros(6), np.zeros(6), np.array([0.30, 0.0, 0.08]), np.array([0.0, 0.0, 0.0, 1.0]), 1)

@@ -106,6 +106,13 @@ def test_every_condition_makes_a_bench_with_held_out_tasks(condition: Condition)
     assert (config == Config()) == (condition is NOMINAL)
 
 
+def test_agents_of_three_ports_apply_to_every_condition() -> None:
+    """Boxes of four and five ports too, with the networks that they have."""
+    for condition in SWEEP:
+        WEIGHTS.check_fits(with_overrides(CONFIG, condition.overrides))
+    assert [with_overrides(Config(), condition.overrides).task.ports for condition in SWEEP[-2:]] == [4, 5]
+
+
 def test_poses_beyond_the_range_are_drawn_from_the_ring_outside_it() -> None:
     config = with_overrides(Config(), ("task.box_range=[0.03, 0.0375]", "task.box_beyond=[0.02, 0.025]"))
     tasks = [InsertionTasks(config.task).sample("held_out", seed) for seed in range(200)]

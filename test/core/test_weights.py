@@ -175,6 +175,19 @@ def test_weights_of_another_architecture_are_refused_by_name(overrides, message)
     assert weights_of(config=to_mapping(config)).architecture != weights_of().architecture
 
 
+def test_weights_of_three_ports_act_on_a_box_of_four_only_when_told_to():
+    """The architecture is that of three ports, whatever the box has; nothing else may differ beside it."""
+    told = load_config([], ["task.ports=4", "model.ports=3"])
+    weights_of().check_fits(told)
+    assert weights_of(config=to_mapping(told)).architecture == weights_of().architecture
+    with pytest.raises(
+        WeightsError, match=r"task\.ports=3, this config has 4; with model\.ports=3 they act on such a box"
+    ):
+        weights_of().check_fits(load_config([], ["task.ports=4"]))
+    with pytest.raises(WeightsError, match=r"model\.latent=24, task\.ports=3, this config has 32, 4; change these"):
+        weights_of().check_fits(load_config([], ["task.ports=4", "model.latent=32"]))
+
+
 def test_settings_that_shape_networks():
     names = set(shaping_settings(CONFIG))
     assert {"model.memory", "model.kind", "sac.hidden", "sac.critics", "sim.views", "sim.image_size"} <= names

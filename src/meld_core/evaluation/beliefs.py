@@ -15,6 +15,7 @@ from meld_core.acting_nets import ActingNets
 from meld_core.batch import TOOL, Inputs, learner_trial, to_inputs
 from meld_core.config import Config
 from meld_core.evaluation.scoring import live_in_episode
+from meld_core.latent_contract import known_ports
 from meld_core.latent_model import RecurrentFilter, RecurrentModel, make_latent_model
 from meld_core.storage import checkpoint
 from meld_core.types import Trial
@@ -31,7 +32,8 @@ class BeliefTrace:
     state: np.ndarray
     """(N, D) float32: what the filter holds: latent (mean, deviation) and memories, without the readout."""
     expected: np.ndarray | None
-    """(N, P) in [0, 1]: the reward that the belief expects in each port; None where a model has no query head."""
+    """(N, P) in [0, 1]: the reward that the belief expects in each port; None where a model has no query head,
+    or knows another number of ports than the box has."""
     in_port: np.ndarray
     """(N, P) bool: whether the plug is seated in a port, from logged poses; no input of the filter."""
     reward: np.ndarray
@@ -89,6 +91,8 @@ class BeliefReader:
             return self._filter.unroll(inputs)[0].numpy(), None
         filtered = self._filter.filter(inputs, self._filter.initial(1))
         state = torch.cat([filtered.mean, filtered.std, filtered.h, filtered.m], dim=-1)
+        if known_ports(self._config) != self._config.task.ports:  # which of its ports is which of the box's?
+            return state[0].numpy(), None
         readout = self._filter.readout(filtered, inputs.tool).unflatten(-1, (-1, TOOL + 1))
         return state[0].numpy(), readout[0, ..., TOOL].numpy()
 

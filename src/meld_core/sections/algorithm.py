@@ -31,6 +31,13 @@ class ModelConfig(Section):
     readout: bool = setting(
         True, "Actor and critic also see where the belief says the ports are, and the reward it expects in each."
     )
+    ports: int = setting(
+        0,
+        "Ports that belief and readout tell apart; 0: as many as the box has. Weights for another number of ports may "
+        "act, not train, with this set to theirs.",
+        low=0,
+        high=16,
+    )
     observe_tool: bool = setting(True, "Tool position is part of the observation (off: pictures only).")
     observe_reward: bool = setting(True, "Reward is part of the observation (off: the SLAC control).")
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def train(command: Train, line: str) -> int:
     """`meld train`."""
+    from meld_core.latent_contract import check_trainable
     from meld_ros.commands.training import run_training
 
     overrides = [*itertools.chain(*command.set), *([f"robot.reset={command.reset}"] if command.reset else [])]
@@ -31,6 +32,7 @@ def train(command: Train, line: str) -> int:
     else:
         config = resolve_config(command.robot, command.task, command.config, overrides)
         folder = run_folder(command.run or new_run_name("train"))
+    check_trainable(config)
     folder = RunFolder(folder.path.resolve()).create(config, resume=command.resume)
     return run_training(config, folder, in_process=command.in_process, line=line)
 
