@@ -11,7 +11,7 @@ import pytest
 from meld_core.storage.trial_file import decode_trial
 from meld_core.study.goals import goals
 from meld_core.study.report import write_results
-from meld_core.study.results import difference, raw_trials, read_row
+from meld_core.study.results import difference, elsewhere, raw_trials, read_row
 from meld_core.study.table import StudyError
 from meld_core.study.work import kept_trials
 from meld_ros.cli import main
@@ -75,6 +75,20 @@ def test_differences_are_paired_by_seed_and_task(tmp_path: Path) -> None:
     one = difference(default, dataclasses.replace(control, cells=control.cells[:1]), "success", 1)
     assert one is not None
     assert one[0] == pytest.approx(0.4)
+
+
+def test_a_row_trained_on_another_machine_than_what_it_is_compared_with_is_marked(tmp_path: Path) -> None:
+    """Another machine may train in another precision: then the difference is not the row's alone."""
+    study, cells = told_study(tmp_path / "out")
+    ours = [dataclasses.replace(cell, row=dataclasses.replace(cell.row, agent="ours")) for cell in cells]
+    study = dataclasses.replace(study, rows={**study.rows, **{cell.name: cell.row for cell in ours}})
+    default, control = (read_row(study, name, [c for c in ours if c.name == name]) for name in ("default", "control"))
+    assert not elsewhere(control, default)
+    moved = [dataclasses.replace(cell, facts={**cell.facts, "machine": "a laptop"}) for cell in control.cells]
+    assert elsewhere(dataclasses.replace(control, cells=(control.cells[0], moved[1])), default)
+    assert not elsewhere(dataclasses.replace(control, cells=()), default)
+    told = dataclasses.replace(control, cells=tuple(moved), row=dataclasses.replace(control.row, agent="untrained"))
+    assert not elsewhere(told, default)
 
 
 def test_goals_are_reached_or_not_by_the_pooled_rate(tmp_path: Path) -> None:

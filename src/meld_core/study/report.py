@@ -6,18 +6,19 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from meld_core.evaluation.readaptation import readaptation, readaptation_lines
 from meld_core.evaluation.scoring import first_success_statistics
 from meld_core.storage.files import make_folder, write_atomic
 from meld_core.study.cell import Cell, code_digests
 from meld_core.study.goals import goals
+from meld_core.study.page_text import first_attempt, number, signed, success, table
 from meld_core.study.plots import plot_curves, plot_differences
 from meld_core.study.results import (
     CellResult,
     RowResult,
     difference,
+    elsewhere,
     episode_of,
     flat_results,
     mean_of,
@@ -29,6 +30,11 @@ from meld_core.study.table import GROUPS, Study
 RESULTS, FIGURES = "RESULTS.md", "results.json"
 _ABLATIONS = "What each departure from the paper is worth"
 _SWEEP = "Where it breaks"
+_MARK = " †"
+_FOOTNOTE = (
+    "† Trained on another machine than the row that it is compared with. Training multiplies in bf16 where a processor "
+    "is faster in it (docs/PERFORMANCE.md), so that the difference may be one of precision.\n"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +97,12 @@ def _difference(
     return difference(row, by_name[row.row.against], measure, 1) if row.row.against in by_name else None
 
 
+def _mark(row: RowResult, by_name: Mapping[str, RowResult]) -> str:
+    """A mark where a row and what it is compared with were trained on different machines."""
+    base = by_name.get(row.row.against)
+    return _MARK if base is not None and elsewhere(row, base) else ""
+
+
 def _head(study: Study, rows: Sequence[RowResult], command: str, used: float, budget: float) -> Iterator[str]:
     cells = [cell for row in rows for cell in row.cells]
     dates = sorted(str(cell.facts["finished"]) for cell in cells)
@@ -128,14 +140,14 @@ def _changed_code(cells: Sequence[CellResult]) -> list[str]:
 
 def _goals(by_name: Mapping[str, RowResult]) -> Iterator[str]:
     yield "## Goals\n"
-    yield from _table(("goal", "wanted", "measured", "reached"), [goal.cells() for goal in goals(by_name)])
+    yield from table(("goal", "wanted", "measured", "reached"), [goal.cells() for goal in goals(by_name)])
 
 
 def _main(study: Study, rows: Sequence[RowResult], by_name: Mapping[str, RowResult]) -> Iterator[str]:
     yield "## Main rows\n"
     head = ("row", "seeds", "steps", "demos", "success, ep. 1", "success, ep. 2", "first attempt, ep. 1",
             "first attempt, ep. 2", "median steps, ep. 1 / 2", "s to first success", "CPU min of training")  # fmt: skip
-    yield from _table(head, [_main_line(row) for row in rows if row.row.group == "main" and row.cells])
+    yield from table(head, [_main_line(row) for row in rows if row.row.group == "main" and row.cells])
     yield (
         "Steps are control steps of training, demonstrations included, mean over seeds. Seconds to the first success "
         "are robot time in a trial, resets not counted, median over the tasks that were solved at all.\n"
@@ -143,8 +155,8 @@ def _main(study: Study, rows: Sequence[RowResult], by_name: Mapping[str, RowResu
     for name in study.rows:
         row = by_name[name]
         if row.row.group == "main":
-            yield f"- **{name}**: {row.row.shows}{_against(row, by_name)}"
-    yield ""
+            yield f"- **{name}**: {row.row.shows.strip()}{_against(row, by_name)}"
+    yield _FOOTNOTE if any(_mark(row, by_name) for row in rows if row.row.group == "main") else ""
     switched = [row for row in rows if row.cells and row.episodes > 2]
     if switched:
         yield from _switching(switched)
@@ -159,13 +171,13 @@ def _main_line(row: RowResult) -> tuple[str, ...]:
     return (
         row.name,
         _seed_list(row),
-        _number(mean_of(row.cells, "steps"), "training"),
-        _number(mean_of(row.cells, "demonstrations"), "training"),
-        _success(one),
-        _success(two),
-        _first(one),
-        _first(two),
-        f"{_number(one['median_steps_to_success'])} / {_number(two['median_steps_to_success'])}",
+        number(mean_of(row.cells, "steps"), "training"),
+        number(mean_of(row.cells, "demonstrations"), "training"),
+        success(one),
+        success(two),
+        first_attempt(one),
+        first_attempt(two),
+        f"{number(one['median_steps_to_success'])} / {number(two['median_steps_to_success'])}",
         "-" if seconds is None else f"{seconds:.1f}",
         f"{mean_of(row.cells, 'cpu') / 60:.1f}" if row.row.trained else "-",
     )
@@ -174,10 +186,12 @@ def _main_line(row: RowResult) -> tuple[str, ...]:
 def _against(row: RowResult, by_name: Mapping[str, RowResult]) -> str:
     if not row.row.against or not row.cells:
         return ""
-    parts = [_signed(_difference(row, by_name, measure)) for measure in ("success", "first_attempt")]
+    parts = [signed(_difference(row, by_name, measure)) for measure in ("success", "first_attempt")]
     if parts == ["-", "-"]:
         return ""
-    return f" Against `{row.row.against}`, episode 2: success {parts[0]}, first attempt {parts[1]}."
+    return (
+        f" Against `{row.row.against}`{_mark(row, by_name)}, episode 2: success {parts[0]}, first attempt {parts[1]}."
+    )
 
 
 def _switching(rows: Sequence[RowResult]) -> Iterator[str]:
@@ -187,7 +201,7 @@ def _switching(rows: Sequence[RowResult]) -> Iterator[str]:
     head = ("what", *(row.name for row in rows))
     columns = [list(readaptation_lines(readaptation(row.scores, row.episodes))) for row in rows]
     lines = [(parts[0][0], *(f"{part[1]} of {part[2]}" for part in parts)) for parts in zip(*columns, strict=False)]
-    yield from _table(head, lines)
+    yield from table(head, lines)
 
 
 def _compared(title: str, group: str, rows: Sequence[RowResult], by_name: Mapping[str, RowResult]) -> Iterator[str]:
@@ -200,15 +214,18 @@ def _compared(title: str, group: str, rows: Sequence[RowResult], by_name: Mappin
         yield "tasks and seeds, with its 95 % interval (Newcombe, paired). A gain from taking it back is positive.\n"
     head = ("row", "seeds", "success, ep. 1", "success, ep. 2", "first attempt, ep. 2", "against",
             "success, ep. 2, diff.", "first attempt, ep. 2, diff.", "what it shows")  # fmt: skip
-    yield from _table(head, [_compared_line(row, by_name) for row in chosen if row.cells])
+    yield from table(head, [_compared_line(row, by_name) for row in chosen if row.cells])
+    if any(_mark(row, by_name) for row in chosen):
+        yield _FOOTNOTE
 
 
 def _compared_line(row: RowResult, by_name: Mapping[str, RowResult]) -> tuple[str, ...]:
     if row.refusal:
         return (row.name, _seed_list(row), f"does not apply: {row.refusal}", "-", "-", "-", "-", "-", row.row.shows)
     one, two = row.pooled(0), row.pooled(1)
-    signed = [_signed(_difference(row, by_name, measure)) for measure in ("success", "first_attempt")]
-    return (row.name, _seed_list(row), _success(one), _success(two), _first(two), row.row.against or "-", *signed,
+    differences = [signed(_difference(row, by_name, measure)) for measure in ("success", "first_attempt")]
+    against = (row.row.against or "-") + _mark(row, by_name)
+    return (row.name, _seed_list(row), success(one), success(two), first_attempt(two), against, *differences,
             row.row.shows)  # fmt: skip
 
 
@@ -217,14 +234,14 @@ def _seeds(rows: Sequence[RowResult]) -> Iterator[str]:
     head = ("row", "seed", "tasks", "success, ep. 1", "success, ep. 2", "first attempt, ep. 1", "first attempt, ep. 2",
             "median steps, ep. 1 / 2")  # fmt: skip
     cells = [cell for row in rows for cell in row.cells if cell.scores]
-    yield from _table(head, [_seed_line(cell) for cell in cells])
+    yield from table(head, [_seed_line(cell) for cell in cells])
 
 
 def _seed_line(cell: CellResult) -> tuple[str, ...]:
     one, two = episode_of([cell], 0), episode_of([cell], 1)
-    steps = f"{_number(one['median_steps_to_success'])} / {_number(two['median_steps_to_success'])}"
-    return (cell.cell.name, str(cell.cell.seed), str(len(cell.scores)), _success(one), _success(two), _first(one),
-            _first(two), steps)  # fmt: skip
+    steps = f"{number(one['median_steps_to_success'])} / {number(two['median_steps_to_success'])}"
+    return (cell.cell.name, str(cell.cell.seed), str(len(cell.scores)), success(one), success(two), first_attempt(one),
+            first_attempt(two), steps)  # fmt: skip
 
 
 def _cost(rows: Sequence[RowResult]) -> Iterator[str]:
@@ -238,7 +255,7 @@ def _cost(rows: Sequence[RowResult]) -> Iterator[str]:
         times = (f"{cell.cpu / 60:.1f}", f"{cell.wall / 60:.1f}") if trained else ("-", "-")
         lines.append((cell.cell.name, str(cell.cell.seed), *map(str, numbers), cell.facts["ended_by"] or "-", *times,
                       f"{cell.cpu_all / 60:.1f}", _commit(cell), str(cell.facts["finished"])))  # fmt: skip
-    yield from _table(head, lines)
+    yield from table(head, lines)
     yield "One thread per cell. Wall time is that of the hours in which it ran, beside whatever else ran.\n"
 
 
@@ -246,7 +263,7 @@ def _missing(rows: Sequence[RowResult]) -> Iterator[str]:
     lines = [(row.name, str(seed), why) for row in rows for seed, why in sorted(row.missing.items())]
     if lines:
         yield "## Not run\n"
-        yield from _table(("row", "seed", "why"), lines)
+        yield from table(("row", "seed", "why"), lines)
 
 
 def _repeat(study: Study, rows: Sequence[RowResult]) -> Iterator[str]:
@@ -255,37 +272,7 @@ def _repeat(study: Study, rows: Sequence[RowResult]) -> Iterator[str]:
     yield f"One row: `meld study {name} --rows NAME`; this page alone, from what is on disk: `--report`. What every row"
     yield f"changes stands in `config/studies/{name}.yaml`, every figure of this page in `results.json`."
     groups = {group: sum(len(row.row.seeds) for row in rows if row.row.group == group) for group in GROUPS}
-    yield f"Cells: {', '.join(f'{number} {group}' for group, number in groups.items())}."
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield "|" + "---|" * len(head)
-    for line in lines:
-        cells = [*line, *[""] * (len(head) - len(line))]
-        yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
-    yield ""
-
-
-def _success(numbers: Mapping[str, Any]) -> str:
-    return "-" if numbers["rate"] is None else f"{numbers['rate']:.3f} {_interval(numbers['wilson95'])}"
-
-
-def _first(numbers: Mapping[str, Any]) -> str:
-    rate = numbers["first_attempt_rate"]
-    return "-" if rate is None else f"{rate:.3f} {_interval(numbers['first_attempt_wilson95'])}"
-
-
-def _interval(interval: Sequence[float]) -> str:
-    return f"[{interval[0]:.2f}, {interval[1]:.2f}]"
-
-
-def _signed(part: tuple[float, tuple[float, float]] | None) -> str:
-    return "-" if part is None else f"{part[0]:+.3f} [{part[1][0]:+.2f}, {part[1][1]:+.2f}]"
-
-
-def _number(value: float | None, kind: str = "") -> str:
-    return "-" if value is None or (kind and not value) else f"{value:,.0f}" if kind else f"{value:g}"
+    yield f"Cells: {', '.join(f'{count} {group}' for group, count in groups.items())}."
 
 
 def _seed_list(row: RowResult) -> str:

@@ -83,6 +83,12 @@ class RowResult:
         return episode_of(self.cells, episode)
 
 
+def elsewhere(row: RowResult, base: RowResult) -> bool:
+    """Whether a row was trained on other machines than the one it is compared with, so maybe in another precision."""
+    machines = [{str(cell.facts["machine"]) for cell in one.cells} for one in (row, base)]
+    return row.row.trained and base.row.trained and bool(row.cells and base.cells) and machines[0] != machines[1]
+
+
 def episode_of(cells: Sequence[CellResult], episode: int) -> dict[str, Any]:
     """Statistics of an episode, counted from 0, over some cells."""
     scores = [trial for cell in cells for trial in cell.scores]
