@@ -11,7 +11,7 @@ import pytest
 from meld_core.storage.trial_file import decode_trial
 from meld_core.study.goals import goals
 from meld_core.study.report import write_results
-from meld_core.study.results import difference, elsewhere, raw_trials, read_row
+from meld_core.study.results import difference, elsewhere, raw_trials, read_row, widest
 from meld_core.study.table import StudyError
 from meld_core.study.work import kept_trials
 from meld_ros.cli import main
@@ -89,6 +89,18 @@ def test_a_row_trained_on_another_machine_than_what_it_is_compared_with_is_marke
     assert not elsewhere(dataclasses.replace(control, cells=()), default)
     told = dataclasses.replace(control, cells=tuple(moved), row=dataclasses.replace(control.row, agent="untrained"))
     assert not elsewhere(told, default)
+
+
+def test_the_widest_row_is_the_one_whose_seeds_differ_most(tmp_path: Path) -> None:
+    """Default .9 and 1.0, control .5 and .4: a tenth each; with the control's first seed alone, only the default."""
+    study, cells = told_study(tmp_path / "out")
+    ours = [dataclasses.replace(cell, row=dataclasses.replace(cell.row, agent="ours")) for cell in cells]
+    study = dataclasses.replace(study, rows={**study.rows, **{cell.name: cell.row for cell in ours}})
+    default, control = (read_row(study, name, [c for c in ours if c.name == name]) for name in ("default", "control"))
+    two_of = dataclasses.replace(control, cells=(control.cells[0], default.cells[1]))
+    assert widest([default, two_of]) == ("control", pytest.approx(0.5))
+    assert widest([default, dataclasses.replace(control, cells=control.cells[:1])]) == ("default", pytest.approx(0.1))
+    assert widest([]) == ("", 0.0)
 
 
 def test_goals_are_reached_or_not_by_the_pooled_rate(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from meld_core.study.results import (
     flat_results,
     mean_of,
     read_row,
+    widest,
 )
 from meld_core.study.runner import spent
 from meld_core.study.table import GROUPS, Study
@@ -211,7 +212,12 @@ def _compared(title: str, group: str, rows: Sequence[RowResult], by_name: Mappin
     yield f"## {title}\n"
     if group == "ablation":
         yield "Each row takes one departure back, at fewer trials; the difference is to the row named, on the same "
-        yield "tasks and seeds, with its 95 % interval (Newcombe, paired). A gain from taking it back is positive.\n"
+        yield "tasks and seeds, with its 95 % interval (Newcombe, paired). A gain from taking it back is positive."
+        name, apart = widest(chosen)
+        if name:
+            yield f"Trainings differ, too: seeds of one row lie up to {apart:.2f} apart (`{name}`). A difference below"
+            yield "that may be luck, whatever its interval."
+        yield ""
     head = ("row", "seeds", "success, ep. 1", "success, ep. 2", "first attempt, ep. 2", "against",
             "success, ep. 2, diff.", "first attempt, ep. 2, diff.", "what it shows")  # fmt: skip
     yield from table(head, [_compared_line(row, by_name) for row in chosen if row.cells])

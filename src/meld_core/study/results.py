@@ -89,6 +89,16 @@ def elsewhere(row: RowResult, base: RowResult) -> bool:
     return row.row.trained and base.row.trained and bool(row.cells and base.cells) and machines[0] != machines[1]
 
 
+def widest(rows: Sequence[RowResult]) -> tuple[str, float]:
+    """The row whose seeds lie furthest apart in success in episode 2, and how far; ('', 0) where no row has two."""
+    spreads = [("", 0.0)]
+    for row in rows:
+        if row.row.trained and len(row.cells) > 1 and not row.refusal:
+            rates = [float(episode_of([cell], 1)["rate"]) for cell in row.cells]
+            spreads.append((row.name, max(rates) - min(rates)))
+    return max(spreads, key=lambda spread: spread[1])
+
+
 def episode_of(cells: Sequence[CellResult], episode: int) -> dict[str, Any]:
     """Statistics of an episode, counted from 0, over some cells."""
     scores = [trial for cell in cells for trial in cell.scores]
