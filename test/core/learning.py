@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from meld_core.batch import LearnerTrial
+from meld_core.batch import Inputs, LearnerTrial
 from meld_core.config import Config, load_config
 
 TINY = [
@@ -76,3 +78,15 @@ def hand_made(
         ends=ends,
         demonstration=False,
     )
+
+
+def changed(inputs: Inputs, name: str, row: int) -> Inputs:
+    """The same inputs with one field of one row changed."""
+    value = getattr(inputs, name).clone()
+    value[:, row] = 255 - value[:, row] if name == "image" else value[:, row] + 1.0
+    return dataclasses.replace(inputs, **{name: value})
+
+
+def differs(a: Tensor, b: Tensor) -> list[bool]:
+    """Rows of the first trial in which two (B, L, ...) are not the same."""
+    return (a != b).any(-1)[0].tolist()

@@ -7,14 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from meld_core.batch import Inputs, make_batch, to_inputs
 from meld_core.config import ConfigError, LossConfig
 from meld_core.latent_model import LATENT_MODELS, RecurrentModel, make_latent_model
 from meld_core.sac import BeliefBatch, actor_loss, critic_loss, critic_target, temperature_loss
 
-from .learning import hand_made, tiny_config
+from .learning import changed, differs, hand_made, tiny_config
 
 CPU = torch.device("cpu")
 EPISODE = 4  # rows
@@ -28,17 +27,6 @@ def model() -> RecurrentModel:
 
 def two_episodes() -> Inputs:
     return to_inputs([hand_made([[0, 0, 0, 1], [0, 0, 0, 1]], seed=5)], CPU)
-
-
-def changed(inputs: Inputs, name: str, row: int) -> Inputs:
-    """The same inputs with one field of one row changed."""
-    value = getattr(inputs, name).clone()
-    value[:, row] = 255 - value[:, row] if name == "image" else value[:, row] + 1.0
-    return dataclasses.replace(inputs, **{name: value})
-
-
-def differs(a: Tensor, b: Tensor) -> list[bool]:
-    return (a != b).any(-1)[0].tolist()
 
 
 def test_step_by_step_equals_the_batch_unroll(model: RecurrentModel) -> None:

@@ -6,29 +6,18 @@ import dataclasses
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from meld_core.batch import Inputs, to_inputs
 from meld_core.latent_model import make_latent_model
 from meld_core.slac.model import SlacModel
 
-from .learning import hand_made, one_thread
+from .learning import changed, differs, hand_made, one_thread
 from .slac_builder import CPU, some_noise, tiny_model, tiny_slac, two_episodes, zero
 
 EPISODE = 4  # rows
 on_one_thread = pytest.fixture(autouse=True)(one_thread)
 model = pytest.fixture(tiny_model)
-
-
-def changed(inputs: Inputs, name: str, row: int) -> Inputs:
-    """The same inputs with one field of one row changed."""
-    value = getattr(inputs, name).clone()
-    value[:, row] = 255 - value[:, row] if name == "image" else value[:, row] + 1.0
-    return dataclasses.replace(inputs, **{name: value})
-
-
-def differs(a: Tensor, b: Tensor) -> list[bool]:
-    return (a != b).any(-1)[0].tolist()
 
 
 def test_first_step_networks_matter_at_the_first_row_only(model: SlacModel) -> None:

@@ -171,7 +171,6 @@ def work(cell: Cell, command: str, keep_replay: bool) -> None:
     set_on(stop, signal.SIGTERM)
     threading.Thread(target=_follow_parent, args=(parent, stop), daemon=True).start()
     folder = cell.folder.path
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / FAILURE_FILE).unlink(missing_ok=True)
     code = _FAILED
     try:
