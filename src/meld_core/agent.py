@@ -9,8 +9,8 @@ import torch
 
 from meld_core.acting_nets import ActingNets, TracedNets
 from meld_core.batch import TOOL, Inputs, normalised_tool
-from meld_core.config import Config
-from meld_core.latent_contract import ACTIONS, State, known_ports
+from meld_core.config import Config, known_ports
+from meld_core.latent_contract import ACTIONS, State
 from meld_core.trial import RowFlags
 from meld_core.types import Observation
 from meld_core.views import model_image_size, view_pixels

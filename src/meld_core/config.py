@@ -75,6 +75,20 @@ class Config(Section):
         return hashlib.sha256(json.dumps(to_mapping(self), sort_keys=True).encode()).hexdigest()
 
 
+def known_ports(config: Config) -> int:
+    """Ports that belief and readout tell apart: those of the box, unless the agent was trained on another box."""
+    return config.model.ports or config.task.ports
+
+
+def check_trainable(config: Config) -> None:
+    """Raises ConfigError where the networks know another number of ports than there are to learn of."""
+    if known_ports(config) != config.task.ports:
+        raise ConfigError(
+            f"model.ports is {config.model.ports}, task.ports {config.task.ports}: such an agent may act, not train; "
+            "leave model.ports at 0"
+        )
+
+
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which no key may be given twice: plain YAML would silently keep the last one."""
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from meld_core.batch import Inputs, TrialBatch
-from meld_core.config import Config, ConfigError, LossConfig
+from meld_core.config import LossConfig
 
 ACTIONS = 3
 """Size of an action: tool displacement x, y, z."""
@@ -16,20 +16,6 @@ ACTIONS = 3
 State = Mapping[str, Tensor]
 """Recurrent state of a filter, each (B, ...)."""
 Metrics = dict[str, Tensor]
-
-
-def known_ports(config: Config) -> int:
-    """Ports that belief and readout tell apart: those of the box, unless the agent was trained on another box."""
-    return config.model.ports or config.task.ports
-
-
-def check_trainable(config: Config) -> None:
-    """Raises ConfigError where the networks know another number of ports than there are to learn of."""
-    if known_ports(config) != config.task.ports:
-        raise ConfigError(
-            f"model.ports is {config.model.ports}, task.ports {config.task.ports}: such an agent may act, not train; "
-            "leave model.ports at 0"
-        )
 
 
 class BeliefFilter(Protocol):

@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from meld_core.batch import TOOL, Inputs, Queries, TrialBatch
-from meld_core.config import Config, ConfigError, LossConfig, did_you_mean
-from meld_core.latent_contract import ACTIONS, Metrics, State, known_ports
+from meld_core.config import Config, ConfigError, LossConfig, did_you_mean, known_ports
+from meld_core.latent_contract import ACTIONS, Metrics, State
 from meld_core.nets import Gaussian, ImageDecoder, ImageEncoder, KeypointEncoder, gaussian_kl, half_precision, mlp
 from meld_core.slac.model import SlacModel
 from meld_core.views import model_image_size

@@ -16,11 +16,11 @@ from meld_core.accelerator import accelerator_watched, find_device, random_state
 from meld_core.ahead import made_ahead
 from meld_core.batch import LearnerTrial, TrialBatch, make_batch
 from meld_core.belief_cache import BeliefCache
-from meld_core.config import Config, to_mapping
+from meld_core.config import Config, check_trainable, to_mapping
 from meld_core.descent import Descent
 from meld_core.hindsight import corrected, relabel
 from meld_core.known_trials import KnownTrials
-from meld_core.latent_contract import ACTIONS, check_trainable
+from meld_core.latent_contract import ACTIONS
 from meld_core.latent_model import make_latent_model
 from meld_core.metrics import RunningMean
 from meld_core.recorded_update import RecordedUpdate

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from meld_core.config import ConfigError, flatten, to_mapping
+from meld_ros.cli import main
 from meld_ros.graph import Options, Process, environment, render
 from meld_ros.launching import MODES, parse_arguments
 from meld_ros.share import resolve_config
@@ -62,6 +63,15 @@ def test_launch_and_supervisor_start_the_same(mode: str) -> None:
             parameters(Path(node.parameters[0]))
         )
         assert [action.reason for action in node.on_exit] == [f"node '{node.name}' ended"]
+
+
+@pytest.mark.parametrize("begin", ["launch", "train"])
+def test_an_agent_that_may_only_act_begins_no_training(begin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("three.yaml").write_text("task: {ports: 4}\nmodel: {ports: 3}\n")
+    arguments = {"launch": ["train", "run:=x", "config:=three.yaml"], "train": ["--run", "x", "--config", "three.yaml"]}
+    assert main([begin, *arguments[begin]]) == 2
+    assert "model.ports is 3, task.ports 4: such an agent may act, not train" in capsys.readouterr().err
+    assert not Path("runs/x").exists()
 
 
 def test_eval_starts_the_graph_of_an_existing_run() -> None:

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from meld_core.acting_nets import ActingNets
 from meld_core.batch import TOOL, Inputs, learner_trial, to_inputs
-from meld_core.config import Config
+from meld_core.config import Config, known_ports
 from meld_core.evaluation.scoring import live_in_episode
-from meld_core.latent_contract import known_ports
 from meld_core.latent_model import RecurrentFilter, RecurrentModel, make_latent_model
 from meld_core.storage import checkpoint
 from meld_core.types import Trial

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meld_core.config import Config, ConfigError, from_mapping
+from meld_core.config import Config, ConfigError, check_trainable, from_mapping
 from meld_core.storage.run_folder import RunFolder, named_run, run_folder
 from meld_ros.launching import arguments_of, new_run_name, parse_arguments, prepare
 from meld_ros.share import overridden, resolve_config
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 def train(command: Train, line: str) -> int:
     """`meld train`."""
-    from meld_core.latent_contract import check_trainable
     from meld_ros.commands.training import run_training
 
     overrides = [*itertools.chain(*command.set), *([f"robot.reset={command.reset}"] if command.reset else [])]
