@@ -13,7 +13,7 @@ from torch import Tensor
 from meld_core.ahead import to_device
 from meld_core.config import Config
 from meld_core.scripted_search import ScriptedSearch
-from meld_core.tasks import Task, seated
+from meld_core.tasks import Task, seated, shaped_reward
 from meld_core.types import Trial
 from meld_core.views import view_pixels
 
@@ -78,6 +78,7 @@ class LearnerTrial:
     first_in_episode: np.ndarray  # (N,)
     time: np.ndarray  # (N, 2)
     in_port: np.ndarray  # (N, P) bool: the plug is seated in port p
+    would_shape: np.ndarray  # (N, P) `shaped` had port p been live; zeros where it is not trained on
     ports: np.ndarray  # (N, P, 3) taught positions of the port mouths, normalised like `tool`
     live: np.ndarray  # (N,) int: live port by hypothesis (hindsight.relabel); -1 in trials as recorded
     ends: bool  # nothing follows the last row (else its value is bootstrapped)
@@ -103,9 +104,7 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
     rows = trial.rows
     task = Task.from_json(trial.meta.task)
     reward = np.where(rows["reward_valid"], rows["reward"], 0.0).astype(np.float32)
-    shaped = np.zeros_like(reward)
-    if config.reward.training == "shaped":
-        shaped = np.where(rows["first_in_episode"], 0.0, trial.truth["shaped"]).astype(np.float32)
+    shaped, would_shape = _shaped(trial, task, config)
     scripted = trial.demonstrated
     limits = (config.task.horizon, config.task.episodes)
     seats = [seated(rows["tool_position"], task, p, config.task) for p in range(len(task.ports))]
@@ -126,12 +125,29 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
         first_in_episode=rows["first_in_episode"],
         time=np.stack([rows["step"] / limits[0], rows["episode"] / limits[1]], axis=-1).astype(np.float32),
         in_port=in_port,
+        would_shape=would_shape,
         ports=np.broadcast_to(normalised_tool(np.array(task.ports), config), (len(trial), len(task.ports), TOOL)),
         live=np.full(len(trial), -1),
         ends=bool(rows["terminal"][-1] or (rows["truncated"][-1] and config.task.episode_form == "end_on_success")),
         demonstration=bool(scripted.any()),
         switching=config.task.switch_probability > 0.0,
     )
+
+
+def _shaped(trial: Trial, task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """The shaped reward of each row (N,), and what it would be for each port (N, P); zeros where it is not trained on.
+
+    Where success ends the episode it is lowered to [-1, 0], a price of the distance: what is collected near the port
+    would end with the success, and waiting beside it would pay more than plugging in.
+    """
+    rows, ports = trial.rows, range(len(task.ports))
+    if config.reward.training == "sparse":
+        return np.zeros(len(trial), np.float32), np.zeros((len(trial), len(task.ports)), np.float32)
+    would = np.stack([shaped_reward(rows["tool_position"], task, p, config.task) for p in ports], axis=-1)
+    both = np.concatenate([trial.truth["shaped"][:, None], would], axis=-1)
+    both -= 1.0 if config.task.episode_form == "end_on_success" else 0.0
+    both = np.where(rows["first_in_episode"][:, None], 0.0, both).astype(np.float32)
+    return both[:, 0], both[:, 1:]
 
 
 def _labels(trial: Trial, in_port: np.ndarray, task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:

@@ -81,11 +81,15 @@ def known_ports(config: Config) -> int:
 
 
 def check_trainable(config: Config) -> None:
-    """Raises ConfigError where the networks know another number of ports than there are to learn of."""
+    """Raises ConfigError where networks know another number of ports than there are, or nobody knows the reward."""
     if known_ports(config) != config.task.ports:
         raise ConfigError(
             f"model.ports is {config.model.ports}, task.ports {config.task.ports}: such an agent may act, not train; "
             "leave model.ports at 0"
+        )
+    if config.reward.training == "shaped" and config.robot.kind != "mujoco":
+        raise ConfigError(
+            f"only the simulator knows the shaped reward, robot.kind is {config.robot.kind}: set reward.training=sparse"
         )
 
 

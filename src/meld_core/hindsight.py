@@ -54,14 +54,15 @@ def relabel(trial: LearnerTrial, live: int | Sequence[int], horizon: int, end_on
         horizon: Most steps of an episode.
         end_on_success: The episode form.
 
-    The sparse reward becomes "seated in the live port". With `end_on_success` each episode is cut at its first
-    hypothetical success; where an episode had ended early by the recorded success but not by the hypothetical one,
-    nothing is known of what would have followed: the trial ends there and is bootstrapped.
+    The sparse reward becomes "seated in the live port", the shaped one that of the live port. With `end_on_success`
+    each episode is cut at its first hypothetical success; where an episode had ended early by the recorded success but
+    not by the hypothetical one, nothing is known of what would have followed: the trial ends there and is bootstrapped.
     """
     episodes = trial.episodes()
     ports = np.repeat(np.broadcast_to(live, len(episodes)), [rows.stop - rows.start for rows in episodes])
     reward = (trial.in_port[np.arange(len(trial)), ports] & ~trial.first_in_episode).astype(np.float32)
-    trial = dataclasses.replace(trial, reward=reward, shaped=np.zeros_like(reward), live=ports)  # shaped for another
+    shaped = trial.would_shape[np.arange(len(trial)), ports]
+    trial = dataclasses.replace(trial, reward=reward, shaped=shaped, live=ports)
     if not end_on_success:
         return trial
     keep: list[np.ndarray] = []

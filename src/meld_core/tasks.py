@@ -22,6 +22,8 @@ _CELL = 0.005
 """Edge of a cell of the box-position grid [m]; a cell belongs to exactly one split."""
 _CELL_MARGIN = 0.0005
 """Positions stay this far inside their cell, so that splits are at least twice this apart [m]."""
+_SHAPED_SCALE = 0.05
+"""Distance at which the shaped reward has fallen to 1 - tanh(1) [m]."""
 _SWITCHES = 3
 """Stream of a task's seed that moves the live port; the simulation draws from streams 1 and 2."""
 
@@ -201,3 +203,10 @@ def in_port(tool_position: np.ndarray, task: Task, port: int, config: TaskConfig
 def seated(tool_position: np.ndarray, task: Task, port: int, config: TaskConfig) -> np.ndarray:
     """Whether the plug is seated in a port; (..., 3) → (...) bool."""
     return in_port(tool_position, task, port, config, config.depth)
+
+
+def shaped_reward(tool_position: np.ndarray, task: Task, port: int, config: TaskConfig) -> np.ndarray:
+    """1 where the plug is seated in a port, less by the tanh of its distance to there; (..., 3) → (...) in [0, 1]."""
+    seat = in_port_frame(tool_position, task, port) + np.array([0.0, 0.0, config.depth])
+    seat[..., 2] = np.maximum(seat[..., 2], 0.0)  # deeper is not farther
+    return np.asarray(1.0 - np.tanh(np.linalg.norm(seat, axis=-1) / _SHAPED_SCALE))

@@ -43,7 +43,7 @@ def hand_made(
     """A trial with one list of rewards per episode (one number per row, the first 0).
 
     Actions are identifiable: the action of row t is (t, 10 t, 100 t) / 1000; it is zero at each episode's last row.
-    `in_port` gives per row the port in which the plug is seated, or -1.
+    `in_port` gives per row the port in which the plug is seated, or -1. Shaped for port p it would be p / 10 - 1.
     """
     rng = np.random.default_rng(seed)
     lengths = [len(r) for r in rewards]
@@ -71,6 +71,7 @@ def hand_made(
         first_in_episode=first,
         time=np.stack([step / 5, episode / 2], axis=-1).astype(np.float32),
         in_port=seated,
+        would_shape=np.broadcast_to(np.arange(3, dtype=np.float32) / 10 - 1, (rows, 3)) * ~first[:, None],
         ports=np.zeros((rows, 3, 3), np.float32),
         search=np.full((rows, 3), 0.5, np.float32),
         direct=np.broadcast_to(np.arange(3, dtype=np.float32)[None, :, None] / 10, (rows, 3, 3)).copy(),

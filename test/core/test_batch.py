@@ -102,6 +102,13 @@ def test_corrections_know_the_live_port_no_sooner_than_the_agent() -> None:
     assert unfound.intended[:, 0].tolist() == pytest.approx([0.5] * 5)
 
 
+def test_relabelling_shapes_for_the_hypothetical_port() -> None:
+    """Shaped for port p is p / 10 - 1 in a hand-made trial, 0 at an episode's first row; one port per episode."""
+    trial = hand_made([[0, 0, 0], [0, 0]], in_port=[[-1, -1, -1], [-1, -1]])
+    relabelled = relabel(trial, [2, 1], horizon=2, end_on_success=False)
+    assert relabelled.shaped.tolist() == pytest.approx([0.0, -0.8, -0.8, 0.0, -0.9])
+
+
 def test_fixed_length_relabelling_rewards_every_seated_step() -> None:
     trial = hand_made([[0, 0, 0, 0]], in_port=[[2, 2, -1, 2]])
     relabelled = relabel(trial, 2, horizon=3, end_on_success=False)

@@ -62,6 +62,11 @@ def test_an_agent_of_another_number_of_ports_may_act_but_not_train() -> None:
         Learner(config, Store([]))
 
 
+def test_a_real_arm_is_not_trained_on_what_only_the_simulator_knows() -> None:
+    with pytest.raises(ConfigError, match=r"robot\.kind is widowx: set reward\.training=sparse"):
+        Learner(tiny_config("robot.kind=widowx", "reward.training=shaped"), Store([]))
+
+
 def some_trials(config: Config, count: int = 4) -> list[Trial]:
     driver = Driver(config, Agent(config), MemorySink(), run="r", boot="0" * 32)
     return [run_trial(driver, config, i, success_at=2 + i % 3) for i in range(count)]

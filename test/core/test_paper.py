@@ -220,6 +220,16 @@ def test_acting_equals_training_on_the_recorded_trial(greedy: bool) -> None:
     torch.testing.assert_close(torch.stack(beliefs), unrolled[0], rtol=1e-4, atol=1e-5)
 
 
+def test_shaped_reward_is_a_price_where_success_ends_the_episode() -> None:
+    """Lowered by 1, so that ending pays: rows 1 to 3 of (row + 1) / 100 - 1, the first row 0, and 1 for the success."""
+    config = paper("task.episode_form=end_on_success")
+    trial = learner_trial(a_trial(config), config)
+    assert trial.target[:4].tolist() == pytest.approx([0.0, -0.98, -0.97, 0.04])
+    assert trial.would_shape[0].tolist() == [0.0] * 3
+    assert np.all((trial.would_shape[1] > -1.0) & (trial.would_shape[1] < 0.0))
+    assert not learner_trial(a_trial(config), paper("reward.training=sparse")).would_shape.any()
+
+
 def test_one_round_runs_and_its_weights_act(tmp_path: Path) -> None:
     """Two random trials, a round of updates, two trials of the policy; fixed length; the weights then evaluate."""
     config = paper()

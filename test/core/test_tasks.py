@@ -10,7 +10,7 @@ import pytest
 
 from meld_core.config import ConfigError, TaskConfig
 from meld_core.task_families import make_tasks
-from meld_core.tasks import SPLITS, InsertionTasks, Task, in_port, in_port_frame, seated
+from meld_core.tasks import SPLITS, InsertionTasks, Task, in_port, in_port_frame, seated, shaped_reward
 
 CONFIG = TaskConfig()
 
@@ -94,3 +94,12 @@ def test_unknown_split_and_task_name_the_close_one() -> None:
 def test_a_range_without_room_for_all_splits_is_refused() -> None:
     with pytest.raises(ConfigError, match="leaves no cell for split 'held_out'"):
         InsertionTasks(dataclasses.replace(CONFIG, box_range=(0.0, 0.0))).sample("held_out", 0)
+
+
+@pytest.mark.parametrize("yaw", [0.0, math.pi / 2])
+def test_shaped_reward_falls_with_the_distance_to_the_seat(yaw: float) -> None:
+    """Seated 1, deeper no less; (0, 30, 40) mm from the seat, 50 in all, 1 - tanh(1) = 0.238406."""
+    task, depth = straight_task(yaw), CONFIG.depth
+    mouth, along = np.array(task.ports[1]), np.array([-math.sin(yaw), math.cos(yaw), 0.0])
+    at = np.stack([mouth - [0, 0, depth], mouth - [0, 0, depth + 0.002], mouth + 0.03 * along + [0, 0, 0.04 - depth]])
+    assert shaped_reward(at, task, 1, CONFIG).tolist() == pytest.approx([1.0, 1.0, 0.238406], abs=1e-6)

@@ -16,13 +16,11 @@ from meld_core.sim.engine import mujoco
 from meld_core.sim.motion import SLICE, Ramp
 from meld_core.sim.render import FINE, Renderer, View, make_renderer
 from meld_core.sim.scene import LED_DARK_GROUP, LED_LIT_GROUP, check_bench, scene_xml
-from meld_core.tasks import SPLITS, Task, in_port, in_port_frame, seated
+from meld_core.tasks import SPLITS, Task, in_port, seated, shaped_reward
 from meld_core.types import Frame, RobotState
 
 _ENTERED = 0.003
 """A tip this deep has entered a port [m]."""
-_SHAPED_SCALE = 0.05
-"""Distance at which the shaped reward has fallen to 1 - tanh(1) [m]."""
 
 
 class SimRobot:
@@ -227,11 +225,9 @@ class SimRobot:
         task, config = self._current_task(), self._config.task
         tip = self._connected().site_xpos[self._tool]
         entered = [port for port in range(config.ports) if in_port(tip, task, port, config, _ENTERED)]
-        seat = in_port_frame(tip, task, self._live()) + np.array([0.0, 0.0, config.depth])
-        shaped = 1.0 - np.tanh(np.linalg.norm([seat[0], seat[1], max(seat[2], 0.0)]) / _SHAPED_SCALE)
         return {
             "success": float(self._seated()),
-            "shaped": float(shaped),
+            "shaped": float(shaped_reward(tip, task, self._live(), config)),
             "port": float(entered[0]) if entered else -1.0,
             **({"live": float(self._live())} if task.later_live else {}),
         }
