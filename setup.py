@@ -55,6 +55,7 @@ setup(
         "bags": ["rosbags>=0.10"],
         "baselines": ["sb3-contrib>=2.8"],
         "lerobot": ["pyarrow>=14.0"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
         "ros": ["ros-rclpy", "ros-rmw-fastrtps-cpp", "ros-common-interfaces"],
         "test": [
             "colcon-bash",
@@ -62,6 +63,8 @@ setup(
             "colcon-ros",
             "colcon-test-result",
             "hypothesis>=6.0",
+            "onnx>=1.16",
+            "onnxruntime>=1.18",
             "pyarrow>=14.0",
             "pytest>=7.0",
             "pytest-timeout>=2.0",

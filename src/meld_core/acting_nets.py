@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -29,11 +29,12 @@ class ActingNets(nn.Module):
         self.filter = make_latent_model(config).filter
         self.actor = make_actor(self.filter.belief_size, config.sac)
 
-    def spare(self) -> ActingNets:
-        """Networks of the same shapes that share nothing with these, for other weights."""
+    def spare(self, tensors: Mapping[str, Tensor]) -> ActingNets:
+        """Networks of the same shapes with other weights, which share nothing with these."""
         nets = ActingNets.__new__(ActingNets)
         nn.Module.__init__(nets)
         nets.filter, nets.actor = copy.deepcopy(self.filter), copy.deepcopy(self.actor)
+        nets.load_state_dict(tensors)
         return nets
 
     def taken_over_by(self, others: ActingNets) -> ActingNets:
@@ -66,10 +67,10 @@ class TracedNets(ActingNets):
         self.eval()
         state = self.filter.initial(1)
         self._names = tuple(sorted(state))
-        example = (*(state[name] for name in self._names), *_parts(inputs))
+        example = (*(state[name] for name in self._names), *parts_of(inputs))
         self._recorded = [  # in a list, so that they are no parts of the state dict
-            _recorded(_Update(self.filter, self._names), example),
-            _recorded(_Act(self.actor), (torch.zeros(1, self.filter.belief_size), torch.zeros(1, ACTIONS))),
+            _recorded(UpdateOnly(self.filter, self._names), example),
+            _recorded(ActOnly(self.actor), (torch.zeros(1, self.filter.belief_size), torch.zeros(1, ACTIONS))),
         ]
         with torch.inference_mode():
             for _ in range(_REHEARSALS):
@@ -77,7 +78,7 @@ class TracedNets(ActingNets):
 
     def update(self, state: State, inputs: Inputs, noise: Tensor | None) -> tuple[State, Tensor]:
         """See `BeliefFilter.update`."""
-        *values, belief = self._recorded[0](*(state[name] for name in self._names), *_parts(inputs))
+        *values, belief = self._recorded[0](*(state[name] for name in self._names), *parts_of(inputs))
         return dict(zip(self._names, values, strict=True)), belief
 
     def act(self, belief: Tensor, noise: Tensor) -> Tensor:
@@ -88,7 +89,7 @@ class TracedNets(ActingNets):
     def taken_over_by(self, others: ActingNets) -> ActingNets:
         """This recording with the tensors of `others`: they are pointed to, not copied."""
         self.filter, self.actor = others.filter, others.actor
-        nets = _Update(self.filter, self._names), _Act(self.actor)
+        nets = UpdateOnly(self.filter, self._names), ActOnly(self.actor)
         for recorded, net in zip(self._recorded, nets, strict=True):
             theirs = dict(net.named_parameters())
             for name, parameter in recorded.named_parameters():
@@ -96,7 +97,7 @@ class TracedNets(ActingNets):
         return self
 
 
-class _Update(nn.Module):
+class UpdateOnly(nn.Module):
     """A filter's update as a function of tensors only."""
 
     def __init__(self, filter_: nn.Module, names: tuple[str, ...]) -> None:
@@ -111,7 +112,7 @@ class _Update(nn.Module):
         return (*(state[name] for name in self._names), belief)
 
 
-class _Act(nn.Module):
+class ActOnly(nn.Module):
     """`ActingNets.act` as a network."""
 
     def __init__(self, actor: nn.Module) -> None:
@@ -128,7 +129,7 @@ def _act(actor: nn.Module, belief: Tensor, noise: Tensor) -> Tensor:
     return torch.tanh(mean + log_std.exp() * noise)
 
 
-def _parts(inputs: Inputs) -> tuple[Tensor, ...]:
+def parts_of(inputs: Inputs) -> tuple[Tensor, ...]:
     return tuple(getattr(inputs, field.name) for field in dataclasses.fields(inputs))
 
 

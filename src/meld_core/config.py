@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from meld_core.sections.camera import CameraConfig
 from meld_core.sections.driver import DriverConfig
 from meld_core.sections.reward import RewardConfig
 from meld_core.sections.rl2 import Rl2Config
-from meld_core.sections.run import EvalConfig, TrainConfig
+from meld_core.sections.run import EvalConfig, PolicyConfig, TrainConfig
 from meld_core.sections.slac import SlacConfig
 from meld_core.sections.storage import RollbackConfig, StorageConfig
 from meld_core.sections.teleop import TeleopConfig
@@ -30,6 +31,7 @@ from meld_core.settings import ConfigError, Section, did_you_mean, flatten, from
 __all__ = ["Config", "ConfigError", "Section", "did_you_mean", "flatten", "from_mapping", "load_config"]
 __all__ += ["CameraConfig", "EvalConfig", "GateConfig", "LearnerConfig", "LossConfig", "ModelConfig", "RewardConfig"]
 __all__ += [
+    "PolicyConfig",
     "RobotConfig",
     "SacConfig",
     "SimConfig",
@@ -64,6 +66,7 @@ class Config(Section):
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     sac: SacConfig = dataclasses.field(default_factory=SacConfig)
     learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     rl2: Rl2Config = dataclasses.field(default_factory=Rl2Config)
@@ -90,6 +93,20 @@ def check_trainable(config: Config) -> None:
     if config.reward.training == "shaped" and config.robot.kind != "mujoco":
         raise ConfigError(
             f"only the simulator knows the shaped reward, robot.kind is {config.robot.kind}: set reward.training=sparse"
+        )
+
+
+def packages_missing_for_onnx() -> list[str]:
+    """What `policy.engine=onnx` needs and is not installed."""
+    return [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+
+
+def check_engine(config: Config) -> None:
+    """Raises ConfigError where `policy.engine` names what is not installed."""
+    if config.policy.engine == "onnx" and (missing := packages_missing_for_onnx()):
+        raise ConfigError(
+            f"policy.engine is onnx, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: "
+            "pip install 'meld_ros[onnx]', or set policy.engine=torch"
         )
 
 

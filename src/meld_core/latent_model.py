@@ -111,7 +111,8 @@ class RecurrentFilter(nn.Module):
         h = self._remember(new, state["h"])
         m = state["m"][:, None].expand(-1, new.shape[1], -1)
         if self.seen is not None:
-            m = torch.maximum(torch.tanh(self.seen(new)).cummax(dim=1).values, m)
+            seen = torch.tanh(self.seen(new))  # of one row, an agent's tick, there is nothing to accumulate
+            m = torch.maximum(seen if seen.shape[1] == 1 else seen.cummax(dim=1).values, m)
         mean, std = self.posterior(torch.cat([h, m, features], dim=-1))
         return Filtered(features, h, m, mean, std)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meld_core.config import Config, ConfigError, check_trainable, did_you_mean
+from meld_core.config import Config, ConfigError, check_engine, check_trainable, did_you_mean
 from meld_core.storage.run_folder import RunFolder, run_folder
 from meld_ros.graph import LOG_LEVELS, Options, Process, render
 from meld_ros.network import MACHINES, check_machine
@@ -111,10 +111,12 @@ def prepare(mode: str, values: Mapping[str, str]) -> tuple[Config, RunFolder, li
     changes = [f"robot.reset={values['reset']}"] if values["reset"] else []
     if mode == "eval" and not values["weights"]:
         config = overridden(folder.open().read_config(), changes)
+        check_engine(config)
     else:
         config = resolve_config(values["robot"], values["task"], values["config"], changes)
         if mode == "train":
             check_trainable(config)
+        check_engine(config)
         folder.create(config, resume=True)
     options = Options(
         folder=folder.path,

@@ -76,7 +76,7 @@ class PolicyNode(Node):
         self._folder = RunFolder(Path(own.run_folder))
         self._scale = ros.ActionScale(config.robot.step_size, config.robot.control_period)
         self._image_size = (len(config.sim.views) * config.sim.image_size, config.sim.image_size)
-        self._agent = Agent(config, traced=True)
+        self._agent = Agent(config, compiled=True)
         self._diagnostics = Diagnostics(self)
         self._times = StepTimes.of(config, bool(self.get_parameter("use_sim_time").value))
         self._last_trial = (Schedule(config).trials if self._training else config.eval.trials) - 1
@@ -87,7 +87,7 @@ class PolicyNode(Node):
             self.get_logger().warning(sentence)
         largest = largest_trial(config)
         self._sender = TrialSender(self, self._spool, self._diagnostics, largest) if self._training else None
-        self._gate = WeightsGate(config, self._folder.name, traced=True)
+        self._gate = WeightsGate(config, self._folder.name, compiled=True)
         self._weights: WeightsReceiver | None = None
         self._early_weights: list[ReadyWeights] = []
         self._collector: Collector | None = None

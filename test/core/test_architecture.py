@@ -41,8 +41,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "meld_core/evaluation/workers.py", "meld_core/latent_contract.py", "meld_core/latent_model.py",
         "meld_core/learner.py", "meld_core/metrics.py", "meld_core/nets.py", "meld_core/detectors/net.py",
         "meld_core/descent.py", "meld_core/detectors/training.py", "meld_core/recorded_update.py", "meld_core/sac.py",
-        "meld_core/sac_nets.py", "meld_core/slac/*", "meld_core/threads.py", "meld_core/weights.py",
+        "meld_core/onnx_nets.py", "meld_core/sac_nets.py", "meld_core/slac/*", "meld_core/threads.py",
+        "meld_core/weights.py",
     ),
+    "onnx": ("meld_core/onnx_nets.py",),
+    "onnxruntime": ("meld_core/onnx_nets.py",),
     "safetensors": ("meld_core/storage/tensor_file.py",),
     "yaml": ("meld_core/config.py",),
     "cv2": (

@@ -114,10 +114,11 @@ def test_a_long_run_compares_its_first_and_its_last_part() -> None:
         kept[-1].write(bytes([1]) * len(kept[-1]))
         return tick()
 
-    (sound,) = long_run(tick, 100, told.append)
-    (leaky,) = long_run(leaking, 100, told.append)
+    (sound,) = long_run(tick, 100, "default", told.append)
+    (leaky,) = long_run(leaking, 100, "64x128, onnx", told.append)
     assert (sound.values["tick.long_run_ticks"], len(told)) == (100, 40)
     assert sound.values["tick.long_run_p50_ms_last"] > 0
+    assert leaky.values["tick.64x128.onnx.long_run_ticks"] == 100
     assert leaky.median == pytest.approx(285, rel=0.15)
     assert leaky.goal is not None
     assert not leaky.goal.met

@@ -177,7 +177,7 @@ def test_a_fault_of_the_program_in_the_thread_is_not_swallowed():
 def test_a_traced_agent_acts_bit_for_bit_as_one_that_is_not(overrides):
     """Before and after other weights, over two episodes, drawn and greedy; every picture, reward and flag differs."""
     config = tiny_config(*overrides)
-    plain, traced = Agent(config), Agent(config, traced=True)
+    plain, traced = Agent(config), Agent(config, compiled=True)
     assert type(traced._nets) is not type(plain._nets)
     made = Learner(config, Store([]), "demo").weights()
     shaken = {n: t + torch.linspace(-0.1, 0.1, t.numel()).reshape(t.shape) for n, t in made.tensors.items()}
@@ -201,7 +201,7 @@ def test_a_traced_agent_acts_bit_for_bit_as_one_that_is_not(overrides):
 def test_there_is_one_recording_for_all_weights_and_no_copy_of_it():
     """Torch never forgets a recording: one per version of weights made a policy grow by 30 kB each."""
     config = tiny_config()
-    agent, made = Agent(config, traced=True), Learner(config, Store([]), "demo").weights()
+    agent, made = Agent(config, compiled=True), Learner(config, Store([]), "demo").weights()
     nets, recorded = agent._nets, list(agent._nets._recorded)
     ready = [agent.prepare(dataclasses.replace(made, version=version)) for version in (1, 2)]
     pointers = [{parameter.data_ptr() for parameter in one.nets.parameters()} for one in ready]
@@ -215,4 +215,4 @@ def test_there_is_one_recording_for_all_weights_and_no_copy_of_it():
 
 def test_an_agent_whose_filter_draws_noise_is_not_traced():
     config = load_config(overrides=["model.kind=slac", "slac.base_depth=1", "sim.image_size=64"])
-    assert type(Agent(config, traced=True)._nets) is type(Agent(config)._nets)
+    assert type(Agent(config, compiled=True)._nets) is type(Agent(config)._nets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -71,6 +72,19 @@ def test_an_agent_that_may_only_act_begins_no_training(begin: str, capsys: pytes
     arguments = {"launch": ["train", "run:=x", "config:=three.yaml"], "train": ["--run", "x", "--config", "three.yaml"]}
     assert main([begin, *arguments[begin]]) == 2
     assert "model.ports is 3, task.ports 4: such an agent may act, not train" in capsys.readouterr().err
+    assert not Path("runs/x").exists()
+
+
+@pytest.mark.parametrize("begin", ["launch", "train"])
+def test_an_engine_that_is_not_installed_is_said_before_anything_starts(
+    begin: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if "onnx" in name else found(name, *more))
+    Path("fast.yaml").write_text("policy: {engine: onnx}\n")
+    arguments = {"launch": ["train", "run:=x", "config:=fast.yaml"], "train": ["--run", "x", "--config", "fast.yaml"]}
+    assert main([begin, *arguments[begin]]) == 2
+    assert "onnx and onnxruntime are not installed: pip install 'meld_ros[onnx]'" in capsys.readouterr().err
     assert not Path("runs/x").exists()
 
 

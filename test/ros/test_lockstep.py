@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from meld_core.announce import Announcement
-from meld_core.config import Config, load_config
+from meld_core.config import Config, PolicyConfig, load_config
 from meld_core.metrics import read_rows
 from meld_core.replay import Replay
 from meld_core.step_times import STAGES, latency_table
@@ -67,6 +67,23 @@ def test_graph_and_one_process_give_the_same_bytes_even_if_the_trainer_is_killed
     steps = sum(int((trial.rows["step"] > 0).sum()) for trial in over_ros)
     assert (times["trial"], times["due"]) == (3, steps)
     assert {line[0] for line in latency_table(times)} == set(STAGES) - {"capture"}
+
+
+@pytest.mark.usefixtures("single_thread")
+def test_onnx_runtime_acts_as_torch_does_but_for_the_last_bits(ros: Ros, learning: Config) -> None:
+    """Scripted trials are the same bytes; the policy's first one starts from the same weights and does the same."""
+    config = dataclasses.replace(learning, policy=PolicyConfig(engine="onnx"))
+    run = RunFolder(ros.folder / "run").create(config)
+    nodes = ros.start_graph("train", config, run, "robot", "reward", "policy", "trainer")
+    ros.until(lambda: nodes["policy"].poll() is not None, "the end of the run")
+    assert nodes["policy"].returncode == 0
+    over_ros, alone = Replay(run.replay).trials, in_one_process(config, RunFolder(ros.folder / "alone"))
+    assert [trial.meta.weights_version for trial in over_ros] == [-1, -1, 0, 1]
+    assert same_bytes(over_ros[:2], alone[:2])
+    assert over_ros[2].meta.weights_digest == alone[2].meta.weights_digest
+    ours, theirs = (trials[2].rows["action"] for trials in (over_ros, alone))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert not np.array_equal(ours, theirs), "the engine was torch"
 
 
 class Losing:

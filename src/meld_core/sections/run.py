@@ -32,6 +32,18 @@ class TrainConfig(Section):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PolicyConfig(Section):
+    """How the policy process computes."""
+
+    engine: str = setting(
+        "torch",
+        "What computes belief and action in policy_node: torch, bit for bit as in one process, or ONNX Runtime, an "
+        "optional package, in less time and with other last bits.",
+        choices=("torch", "onnx"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig(Section):
     """Held-out evaluation at the end of a run."""
 

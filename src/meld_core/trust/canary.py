@@ -17,9 +17,9 @@ _ROWS = 3
 class Canary:
     """Tries weights out, on an agent of its own."""
 
-    def __init__(self, config: Config, traced: bool = False) -> None:
-        """`traced`: as `Agent` has it, for whoever acts with what passed."""
-        self._agent = Agent(config, traced)
+    def __init__(self, config: Config, compiled: bool = False) -> None:
+        """`compiled`: as `Agent` has it, for whoever acts with what passed."""
+        self._agent = Agent(config, compiled)
         self._observations = [_observation(config, row) for row in range(2 * _ROWS)]
 
     def check(self, weights: Weights) -> ReadyWeights:

@@ -18,15 +18,15 @@ class WeightsGate:
         config: Of the run.
         run: Its name.
         clock: Steady seconds.
-        traced: Whether they are made ready for an agent whose ticks are traced.
+        compiled: Whether they are made ready for an agent that is.
     """
 
     def __init__(
-        self, config: Config, run: str, clock: Callable[[], float] = time.monotonic, traced: bool = False
+        self, config: Config, run: str, clock: Callable[[], float] = time.monotonic, compiled: bool = False
     ) -> None:
         self._config, self._run, self._clock = config, run, clock
         self._settings = to_mapping(config)
-        self._canary = Canary(config, traced)
+        self._canary = Canary(config, compiled)
         self._known: dict[int, str] = {}
         self._since: dict[int, float] = {}
         self._newest = b""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meld_core.config import Config, ConfigError, check_trainable, from_mapping
+from meld_core.config import Config, ConfigError, check_engine, check_trainable, from_mapping
 from meld_core.storage.run_folder import RunFolder, named_run, run_folder
 from meld_ros.launching import arguments_of, new_run_name, parse_arguments, prepare
 from meld_ros.share import overridden, resolve_config
@@ -32,6 +32,7 @@ def train(command: Train, line: str) -> int:
         config = resolve_config(command.robot, command.task, command.config, overrides)
         folder = run_folder(command.run or new_run_name("train"))
     check_trainable(config)
+    check_engine(config)
     folder = RunFolder(folder.path.resolve()).create(config, resume=command.resume)
     return run_training(config, folder, in_process=command.in_process, line=line)
 
