@@ -11,6 +11,7 @@ from meld_core.config import ConfigError
 from meld_core.metrics import read_rows
 from meld_core.storage.run_folder import RunFolder
 from meld_core.study.effort import cpu_total, time_line, wall_total
+from meld_core.study.runner import spent
 from meld_core.study.table import StudyError, read_study, settings_of
 from meld_core.study.work import Limit
 from meld_core.train import train_in_process
@@ -125,6 +126,16 @@ def test_time_is_summed_over_sessions() -> None:
     marks = [mark(0, "t", 10, 3), mark(0, "t", 20, 5), mark(1, "e", 0, 100), mark(2, "t", 30, 4)]
     assert (cpu_total(marks, "t"), wall_total(marks, "t"), cpu_total(marks)) == (9.0, 18.0, 109.0)
     assert list(time_line(marks, "t")) == [(10, 6.0, 3.0), (20, 10.0, 5.0), (30, 18.0, 9.0)]
+
+
+def test_a_budget_counts_the_cells_of_the_table_alone(tmp_path: Path) -> None:
+    """7,200 s of CPU time of a cell are 2 hours; an earlier run of it does not count."""
+    for name, seconds in [("row-s0", 7200.0), ("replaced/row-s0.0", 3600.0)]:
+        (tmp_path / name).mkdir(parents=True)
+        row = {"session": 0, "phase": "training", "steps": 1, "wall": 1.0, "cpu": seconds}
+        (tmp_path / name / "effort.jsonl").write_text(json.dumps(row) + "\n")
+    assert spent(tmp_path) == pytest.approx(2.0)
+    assert spent(tmp_path / "nowhere") == 0.0
 
 
 def test_a_limit_names_what_ends_the_training() -> None:

@@ -126,7 +126,7 @@ def _head(study: Study, rows: Sequence[RowResult], command: str, used: float, bu
     if changed := _changed_code(cells):
         yield f"- sources that decide results and have changed since some cells ran: {', '.join(changed)}"
     within = "within" if used <= budget else "OVER"
-    yield f"- CPU time of everything so far: {used:.2f} h, {within} the budget of {budget:g} h\n"
+    yield f"- CPU time of all cells: {used:.2f} h, {within} the budget of {budget:g} h\n"
 
 
 def _commit(cell: CellResult) -> str:

@@ -31,9 +31,8 @@ _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str
 
 
 def spent(out: Path) -> float:
-    """CPU hours of everything in a study's folder, replaced cells included."""
-    folders = [path for pattern in ("*", "replaced/*") for path in out.glob(pattern) if path.is_dir()]
-    return sum(cpu_total(read_effort(folder)) for folder in folders) / 3600.0
+    """CPU hours of a study's cells, unfinished ones included; not of earlier runs of them, which lie in `replaced`."""
+    return sum(cpu_total(read_effort(folder)) for folder in out.glob("*") if folder.is_dir()) / 3600.0
 
 
 class Runner:
