@@ -33,6 +33,8 @@ def test_every_row_of_the_shipped_study_resolves(tmp_path: Path) -> None:
     assert {"default", "belief_cleared", "no_reward", "long_run", "search", "oracle"} <= set(study.rows)
     long, default = (cells[name, 0].settings.training for name in ("long_run", "default"))
     assert long.train.trials == 3 * default.train.trials
+    assert (long.loss.reward_weight, long.loss.reward_positive_weight) == (20.0, 10.0)  # like another row
+    assert cells["reward_weight_1", 0].settings.training.loss.reward_weight == 1.0  # its own comes last
     assert default.reward.training == "sparse"
     assert cells["belief_cleared", 2].settings.evaluation.eval.clear_belief
     assert cells["belief_cleared", 2].settings.training == cells["default", 2].settings.training
@@ -63,6 +65,7 @@ def test_every_kind_of_row_is_in_the_miniature(tmp_path: Path) -> None:
         ("{a: {seeds: [0]}, b: {seeds: [0, 1], steps_of: a}}", r"lacks its seeds \[1\]"),
         ("{a: {agent: oracle}, b: {weights_of: a}}", "takes the weights of 'a', which trains none"),
         ("{a: {}, b: {against: aa}}", "no row 'aa'; did you mean 'a'"),
+        ("{b: {like: aa}, a: {}}", "row 'b' is like 'aa', which has to stand above it"),
         ("{a: {sets: []}}", "row 'a': unknown setting 'sets'; did you mean 'set'"),
         ("{a: {agent: orakel}}", "did you mean 'oracle'"),
     ],

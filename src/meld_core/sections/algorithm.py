@@ -53,8 +53,8 @@ class LossConfig(Section):
         0.5, "Share of the KL gradient that trains the prior; 0.5 is the plain KL.", low=0.0, high=1.0
     )
     free_nats: float = setting(0.0, "KL below this is not penalised.", unit="nats", low=0.0)
-    reward_weight: float = setting(20.0, "Weight of the binary reward log-likelihood.", low=0.0)
-    reward_positive_weight: float = setting(10.0, "Extra weight of rows with reward 1.", low=1.0)
+    reward_weight: float = setting(1.0, "Weight of the binary reward log-likelihood.", low=0.0)
+    reward_positive_weight: float = setting(1.0, "Weight of rows with reward 1, of the others 1.", low=1.0)
     tool_weight: float = setting(20.0, "Weight of the squared tool position error.", low=0.0)
     query_weight: float = setting(60.0, "Weight of the query loss.", low=0.0)
     port_weight: float = setting(20.0, "Weight of the squared error of the taught port positions.", low=0.0)

@@ -86,7 +86,8 @@ def _controls(rows: Mapping[str, RowResult]) -> Iterator[Goal]:
     yield _at_chance(rows.get("no_reward"), "first attempt in episode 2 without reward in the observation")
     yield _at_chance(rows.get("belief_cleared"), "first attempt in episode 2 with the belief cleared")
     yield _readapted(rows.get("switching"))
-    yield _no_decay(rows.get("default"), rows.get("long_run"))
+    long = rows.get("long_run")
+    yield _no_decay(rows.get(long.row.against) if long else None, long)
 
 
 def _at_chance(row: RowResult | None, text: str) -> Goal:
@@ -111,12 +112,12 @@ def _readapted(row: RowResult | None) -> Goal:
 
 
 def _no_decay(base: RowResult | None, long: RowResult | None) -> Goal:
-    text, wanted = "success in episode 2 after three times as many trials", "not below the default's interval"
+    text, wanted = "success in episode 2 after three times as many trials", "not below the interval without them"
     if base is None or long is None or not base.cells or not long.cells:
         return Goal(text, wanted, "-", None)
     low, high = base.pooled(1)["wilson95"]
     rate = long.pooled(1)["rate"]
-    return Goal(text, wanted, f"{rate:.3f}, the default's [{low:.2f}, {high:.2f}]", _not_below(rate, (low, high)))
+    return Goal(text, wanted, f"{rate:.3f}, without [{low:.2f}, {high:.2f}]", _not_below(rate, (low, high)))
 
 
 def _not_below(rate: float, interval: Sequence[float]) -> bool:

@@ -37,6 +37,7 @@ class Row(Section):
     seeds: tuple[int, ...] = setting((0, 1, 2), "Seeds of training.", low=0)
     config: str = setting("", "A file of config/ on top of config/meld.yaml.")
     task: str = setting("", "A file of config/tasks; empty: insertion.")
+    like: str = setting("", "Settings (`set`) of this row come first.")
     set: tuple[str, ...] = setting((), "Settings of training and evaluation, group.name=value.")
     evaluate: tuple[str, ...] = setting((), "Settings of evaluation alone, group.name=value.")
     weights_of: str = setting("", "Nothing is trained: the weights are those of this row, seed by seed.")
@@ -110,7 +111,9 @@ def read_study(path: Path, more: Mapping[str, Row] | None = None) -> Study:
     raw = read_yaml(path)
     if unknown := sorted(set(raw) - {"about", "common", "rows"}):
         raise StudyError(f"{path} has '{unknown[0]}'{did_you_mean(unknown[0], ('about', 'common', 'rows'))}")
-    rows = {str(name): _row(path, str(name), about) for name, about in (raw.get("rows") or {}).items()}
+    rows: dict[str, Row] = {}
+    for name, about in (raw.get("rows") or {}).items():
+        rows[str(name)] = _row(path, str(name), about, rows)
     main = {name: row for name, row in rows.items() if row.group == "main"}
     rows = {**main, **(more or {}), **rows}
     study = Study(path.stem, " ".join(str(raw.get("about", "")).split()), rows, _texts(raw))
@@ -123,11 +126,14 @@ def _texts(raw: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(text) for text in raw.get("common") or ())
 
 
-def _row(path: Path, name: str, about: Any) -> Row:
+def _row(path: Path, name: str, about: Any, above: Mapping[str, Row]) -> Row:
     try:
-        return from_mapping(Row, about or {})
+        row = from_mapping(Row, about or {})
     except (ConfigError, AttributeError) as error:
         raise ConfigError(f"{path}: row '{name}': {error}") from None
+    if row.like and row.like not in above:
+        raise StudyError(f"row '{name}' is like '{row.like}', which has to stand above it")
+    return dataclasses.replace(row, set=(*above[row.like].set, *row.set)) if row.like else row
 
 
 def _check(study: Study, name: str) -> None:
