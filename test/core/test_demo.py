@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from scored_trials import two_episodes
+from scored_trials import told_trial, two_episodes
 
 from meld_core.config import Config, from_mapping, load_config
 from meld_core.demo import LARGEST, DemoError, demo_certificate, demo_weights, install_demo
@@ -16,7 +16,7 @@ from meld_core.reporting.film_sheet import write_sheet
 from meld_core.storage.run_folder import RunFolder
 from meld_core.weights import save_weights
 from meld_ros.cli import main
-from meld_ros.commands.demo import told
+from meld_ros.commands.demo import instructive, told
 
 SHIPPED = Path(__file__).resolve().parents[2] / "src" / "meld_core" / "demo"
 
@@ -55,6 +55,15 @@ def test_command_shows_a_table_and_writes_video_and_picture(
         assert f"shown/{name}" in out
     assert main(["demo", "--tasks", "0"]) == 2
     assert "--tasks is 0; a demo needs at least one" in capsys.readouterr().err
+
+
+def test_the_picture_is_of_a_trial_that_had_to_search_whatever_came_of_it() -> None:
+    """Found at once, not found, found at the second port: the third; without such a one the first."""
+    at_once = told_trial([[-1, 1], [-1, 1]], [[False, True], [False, True]], live=1)
+    never = two_episodes(first=False, second=True, live=1)
+    searched = two_episodes(first=True, second=False, live=1)
+    assert instructive([at_once, never, searched]) == 2
+    assert instructive([at_once, never]) == 0
 
 
 def test_a_told_episode_reads_as_it_went() -> None:
