@@ -32,6 +32,8 @@ STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
 SCRIPTS = {"ros2_control": "trajectory_controller", "widowx": "fake_xs_sdk"}
 ARM = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
 _AGAIN = 2.0
+_LEAST_MOTION = 0.05
+"""Actions below this, of 20 mm, move no joint far enough to tell whether it follows."""
 URGENT = -15
 READY = [0.0, -0.45, 0.45, 0.0, 1.5708, 0.0]
 """Tool above the box [rad]: resets need not come all the way from the sleep pose."""
@@ -179,8 +181,12 @@ class DriverBench(HandPolicy):
         return starved(self.robot, self.stand_in)
 
     def first_moved(self, since: float) -> float:
-        """When the first command was given after a time [s]."""
-        return min(stamp * 1e-9 for stamp, action in self.executed if action.any() and stamp * 1e-9 > since)
+        """When the first command that moves was given after a time [s].
+
+        At the edge of the box the gate leaves a thousandth of a step, which asks a joint for less than it can resolve.
+        """
+        moving = (stamp * 1e-9 for stamp, action in self.executed if np.abs(action).max() > _LEAST_MOTION)
+        return min(at for at in moving if at > since)
 
     def stopped(self) -> bool:
         """Whether the gate is STOPPED."""
