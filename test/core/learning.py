@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from meld_core.agent import Agent
 from meld_core.batch import Inputs, LearnerTrial
 from meld_core.config import Config, load_config
+from meld_core.trust.canary import _flags, _observation
 
 TINY = [
     "sim.image_size=16", "sim.detector_size=64", "model.shrink=1", "model.channels=4",
@@ -91,3 +93,16 @@ def changed(inputs: Inputs, name: str, row: int) -> Inputs:
 def differs(a: Tensor, b: Tensor) -> list[bool]:
     """Rows of the first trial in which two (B, L, ...) are not the same."""
     return (a != b).any(-1)[0].tolist()
+
+
+def actions_of(agent: Agent, config: Config) -> list[np.ndarray]:
+    """Actions of six rows over two episodes, drawn, then greedy; every picture, reward and flag differs."""
+    actions = []
+    for greedy in (False, True):
+        agent.begin_trial(5, greedy)
+        previous = np.zeros(3, np.float32)
+        for row in range(6):
+            agent.observe(_observation(config, row), _flags(row), previous)
+            previous = agent.act(greedy)
+            actions.append(previous)
+    return actions

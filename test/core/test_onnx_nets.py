@@ -14,10 +14,10 @@ from meld_core.agent import Agent
 from meld_core.config import Config, ConfigError, check_engine, load_config
 from meld_core.learner import Learner
 from meld_core.onnx_nets import OnnxNets
-from meld_core.trust.canary import Canary, _flags, _observation
+from meld_core.trust.canary import Canary
 from meld_core.weights import Weights, WeightsError
 
-from .learning import tiny_config
+from .learning import actions_of, tiny_config
 from .test_learner import Store
 
 ONNX = "policy.engine=onnx"
@@ -28,19 +28,6 @@ def weights_of(config: Config, version: int, **tensors: torch.Tensor) -> Weights
     made = Learner(config, Store([]), "demo").weights()
     shaken = {n: t + torch.linspace(-0.1, 0.1, t.numel()).reshape(t.shape) * version for n, t in made.tensors.items()}
     return dataclasses.replace(made, version=version, tensors={**shaken, **tensors})
-
-
-def lived(agent: Agent, config: Config) -> list[np.ndarray]:
-    """Actions of six rows over two episodes, drawn and greedy; every picture, reward and flag differs."""
-    actions = []
-    for greedy in (False, True):
-        agent.begin_trial(5, greedy)
-        previous = np.zeros(3, np.float32)
-        for row in range(6):
-            agent.observe(_observation(config, row), _flags(row), previous)
-            previous = agent.act(greedy)
-            actions.append(previous)
-    return actions
 
 
 @pytest.mark.parametrize(
@@ -63,8 +50,8 @@ def test_actions_are_those_of_torch(overrides: tuple[str, ...]) -> None:
         if given is not None:
             plain.load(given)
             compiled.load(given)
-        expected = np.array(lived(plain, config))
-        assert np.abs(np.array(lived(compiled, config)) - expected).max() < 1e-5
+        expected = np.array(actions_of(plain, config))
+        assert np.abs(np.array(actions_of(compiled, config)) - expected).max() < 1e-5
         told.append(expected)
     assert min(np.abs(told[0] - told[1]).max(), np.abs(told[1] - told[2]).max()) > 1e-2
 
@@ -77,19 +64,19 @@ def test_weights_that_were_equal_at_the_export_stay_apart() -> None:
     compiled._nets = OnnxNets(config, compiled._nets.spare(same), compiled._blank())
     for agent in (plain, compiled):
         agent.load(other)
-    assert np.abs(np.array(lived(compiled, config)) - np.array(lived(plain, config))).max() < 1e-5
+    assert np.abs(np.array(actions_of(compiled, config)) - np.array(actions_of(plain, config))).max() < 1e-5
 
 
 def test_what_is_made_ready_leaves_alone_what_acts() -> None:
     config = tiny_config(ONNX)
     agent = Agent(config, compiled=True)
     agent.load(weights_of(config, 1))
-    before = np.array(lived(agent, config))
+    before = np.array(actions_of(agent, config))
     ready = agent.prepare(weights_of(config, 2))
-    assert np.array_equal(np.array(lived(agent, config)), before)
+    assert np.array_equal(np.array(actions_of(agent, config)), before)
     agent.load(ready)
     assert agent._nets is ready.nets
-    assert not np.array_equal(np.array(lived(agent, config)), before)
+    assert not np.array_equal(np.array(actions_of(agent, config)), before)
     assert ready.nets._graphs[0] is Agent.prepare(agent, weights_of(config, 3)).nets._graphs[0]  # exported once
 
 
@@ -97,7 +84,7 @@ def test_the_belief_says_where_it_expects_reward() -> None:
     config = tiny_config(ONNX)
     beliefs = []
     for agent in (Agent(config), Agent(config, compiled=True)):
-        lived(agent, config)
+        actions_of(agent, config)
         beliefs.append(agent.believed_ports())
     for ours, theirs in zip(*beliefs, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)

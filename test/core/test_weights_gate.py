@@ -16,7 +16,7 @@ from meld_core.trust.weights_gate import WeightsGate
 from meld_core.trust.weights_intake import WeightsIntake
 from meld_core.weights import Weights, WeightsError
 
-from .learning import tiny_config
+from .learning import actions_of, tiny_config
 from .test_learner import Store
 
 CONFIG = tiny_config()
@@ -182,18 +182,10 @@ def test_a_traced_agent_acts_bit_for_bit_as_one_that_is_not(overrides):
     made = Learner(config, Store([]), "demo").weights()
     shaken = {n: t + torch.linspace(-0.1, 0.1, t.numel()).reshape(t.shape) for n, t in made.tensors.items()}
     for given in (None, dataclasses.replace(made, version=3, tensors=shaken)):
-        told = []
         for agent in (plain, traced):
             if given is not None:
                 agent.load(given)
-            for greedy in (False, True):
-                agent.begin_trial(5, greedy)
-                previous = np.zeros(3, np.float32)
-                for row in range(6):
-                    agent.observe(_observation(config, row), _flags(row), previous)
-                    previous = agent.act(greedy)
-                    told.append((agent, previous.tobytes()))
-        ours, theirs = ([action for who, action in told if who is agent] for agent in (plain, traced))
+        ours, theirs = ([action.tobytes() for action in actions_of(agent, config)] for agent in (plain, traced))
         assert ours == theirs
         assert len(set(ours)) == 12, "not all the same, either"
 
