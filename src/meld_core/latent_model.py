@@ -49,12 +49,16 @@ class Filtered:
     std: Tensor
 
 
+def _seen(value: Tensor, observed: bool) -> Tensor:
+    """An input as the networks see it: zeros where the config says that it is not observed."""
+    return value if observed else torch.zeros_like(value)
+
+
 def make_encoder(config: Config) -> nn.Module:
     """Image encoder of a config, (N, H, W, 3) uint8 → (N, features)."""
     model, size = config.model, model_image_size(config)
     if model.encoder == "keypoints":
-        views = len(model.views)
-        return KeypointEncoder(size, views, model.keypoint_channels, model.keypoints, model.features)
+        return KeypointEncoder(size, len(model.views), model.keypoint_channels, model.keypoints, model.features)
     return ImageEncoder(*size, model.channels, model.features)
 
 
@@ -134,17 +138,14 @@ class RecurrentFilter(nn.Module):
             features[observed] = self.encoder(inputs.image[observed])
         return features
 
-    def _tool(self, inputs: Inputs) -> Tensor:
-        """Tool position, (..., 3); zeros where it is not observed."""
-        return inputs.tool if self.config.observe_tool else torch.zeros_like(inputs.tool)
-
     def _new(self, features: Tensor, inputs: Inputs) -> Tensor:
         """x_t: (B, L, features + ...)."""
-        seen = 1.0 if self.config.observe_reward else 0.0
-        reward = (inputs.reward * inputs.reward_valid * (self.config.reward_scale * seen)).unsqueeze(-1)
+        reward_valid = _seen(inputs.reward_valid, self.config.observe_reward)
+        reward = (inputs.reward * reward_valid * self.config.reward_scale).unsqueeze(-1)
         rewards = reward.expand(*reward.shape[:-1], self.config.reward_repeats)
-        flags = torch.stack([inputs.reward_valid * seen, inputs.first_in_episode, inputs.observed], dim=-1)
-        tool = self.tool(self._tool(inputs)) * inputs.observed.unsqueeze(-1)
+        first = _seen(inputs.first_in_episode, self.config.observe_first)
+        flags = torch.stack([reward_valid, first, inputs.observed], dim=-1)
+        tool = self.tool(_seen(inputs.tool, self.config.observe_tool)) * inputs.observed.unsqueeze(-1)
         return torch.cat([features, tool, rewards, flags, inputs.previous_action], dim=-1)
 
     def belief(self, filtered: Filtered, inputs: Inputs) -> Tensor:
@@ -152,11 +153,11 @@ class RecurrentFilter(nn.Module):
         parts = [filtered.mean, filtered.std]
         if self.config.memory_skip:
             parts += [filtered.h, filtered.m]
-        parts += [inputs.time, self._tool(inputs)]
+        parts += [inputs.time, _seen(inputs.tool, self.config.observe_tool)]
         if self.config.skip:
             parts.append(filtered.features)
         if self.config.readout:
-            parts.append(self.readout(filtered, self._tool(inputs)))
+            parts.append(self.readout(filtered, _seen(inputs.tool, self.config.observe_tool)))
         return torch.cat(parts, dim=-1)
 
     def readout(self, filtered: Filtered, tool: Tensor) -> Tensor:
@@ -198,18 +199,18 @@ class RecurrentModel(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         model, self._bf16 = config.model, config.learner.bf16
-        height, width = model_image_size(config)
         self.filter = RecurrentFilter(config)
         memory = model.memory + model.max_memory
         self.prior = Gaussian(memory + ACTIONS + 1, model.hidden, model.latent)
         state = model.latent + memory
-        self.image = ImageDecoder(state, height, width, 2 * model.hidden)
+        self.image = ImageDecoder(state, *model_image_size(config), 2 * model.hidden)
         self.tool = mlp(state, model.hidden, TOOL)
         self.reward = mlp(state, model.hidden, 1)
 
     def predict(self, state: State, action: Tensor, first_in_episode: Tensor) -> tuple[Tensor, Tensor]:
         """p(z_t | h_{t-1}, m_{t-1}, a_{t-1}, first_t): mean and std (..., Z)."""
-        mean, std = self.prior(torch.cat([state["h"], state["m"], action, first_in_episode.unsqueeze(-1)], dim=-1))
+        first = _seen(first_in_episode, self.filter.config.observe_first).unsqueeze(-1)
+        mean, std = self.prior(torch.cat([state["h"], state["m"], action, first], dim=-1))
         return mean, std
 
     def loss(self, batch: TrialBatch, weights: LossConfig) -> tuple[Tensor, Metrics]:

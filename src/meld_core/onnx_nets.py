@@ -19,6 +19,8 @@ from meld_core.latent_contract import ACTIONS, State
 
 _OPSET = 17
 """The first version of ONNX that knows LayerNorm."""
+_INPUT = "input"
+"""Inputs of a graph are called this and their place among the network's."""
 
 
 class OnnxNets(ActingNets):
@@ -88,10 +90,11 @@ class _Session:
         self._session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        self._inputs = [put.name for put in self._session.get_inputs()]
+        # Inputs that the network ignores are not among them.
+        self._inputs = [(put.name, int(put.name.removeprefix(_INPUT))) for put in self._session.get_inputs()]
 
     def __call__(self, *values: Tensor) -> Sequence[Tensor]:
-        feed = {name: value.numpy() for name, value in zip(self._inputs, values, strict=True)}
+        feed = {name: values[i].numpy() for name, i in self._inputs}
         return [torch.from_numpy(np.asarray(value)) for value in self._session.run(None, feed)]
 
 
@@ -105,7 +108,7 @@ def _all_different(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _exported(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     """The network as a serialised ONNX model; its weights are constants named as in its state dict."""
-    names = [f"input{i}" for i in range(len(example))]
+    names = [f"{_INPUT}{i}" for i in range(len(example))]
     options: dict[str, Any] = {"opset_version": _OPSET, "do_constant_folding": False, "dynamo": False}
     with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -97,6 +97,19 @@ def test_reward_can_be_taken_out_of_the_observation() -> None:
     assert torch.equal(model.filter.unroll(inputs), model.filter.unroll(changed(inputs, "reward", 3)))
 
 
+def test_begin_of_an_episode_can_be_taken_out_of_the_observation() -> None:
+    """Told by default, to filter and prior; switched off it changes nothing."""
+    inputs = two_episodes()
+    other = changed(inputs, "first_in_episode", 3)
+    told, untold = (make_latent_model(tiny_config(f"model.observe_first={told}")) for told in ("true", "false"))
+    assert differs(told.filter.unroll(inputs), told.filter.unroll(other))[3]
+    assert torch.equal(untold.filter.unroll(inputs), untold.filter.unroll(other))
+    for model, same in ((told, False), (untold, True)):
+        state, action = model.filter.initial(1), torch.zeros(1, 3)
+        first, later = (model.predict(state, action, torch.tensor([flag]))[0] for flag in (1.0, 0.0))
+        assert torch.equal(first, later) is same
+
+
 def test_gradient_isolation() -> None:
     """MELD_SPEC check 13: each loss reaches its own parameters only; target critics never have a gradient."""
     from meld_core.learner import Networks

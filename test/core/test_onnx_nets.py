@@ -37,6 +37,7 @@ def weights_of(config: Config, version: int, **tensors: torch.Tensor) -> Weights
         ("model.skip=true", "model.encoder=patches", "sim.image_size=32"),
         ("model.max_memory=0", "model.readout=false"),
         ("sac.network=plain", "model.observe_reward=false"),
+        ("model.observe_first=false", "model.observe_tool=false", "model.readout=false"),
     ],
 )
 def test_actions_are_those_of_torch(overrides: tuple[str, ...]) -> None:

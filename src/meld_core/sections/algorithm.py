@@ -40,6 +40,7 @@ class ModelConfig(Section):
     )
     observe_tool: bool = setting(True, "Tool position is part of the observation (off: pictures only).")
     observe_reward: bool = setting(True, "Reward is part of the observation (off: the SLAC control).")
+    observe_first: bool = setting(True, "The filter is told where an episode begins (off: as published).")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
