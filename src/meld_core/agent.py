@@ -56,9 +56,8 @@ class Agent:
         self._episodes = config.task.episodes
         """Episodes per trial that the weights were trained with."""
         self._noise, self._greedy = torch.Generator(), False
-        self._state: State = self._nets.filter.initial(1)
-        self._belief: torch.Tensor | None = None
         self._tool = np.zeros(3)
+        self.forget()
 
     def _compiled(self) -> ActingNets:
         if self._config.policy.engine == "onnx":
@@ -129,8 +128,10 @@ class Agent:
         self._greedy = greedy
 
     def forget(self) -> None:
-        """Back to the belief before any observation."""
-        self._state, self._belief = self._nets.filter.initial(1), None
+        """Back to the belief before any observation; the next episode looks like a trial's first."""
+        self._state: State = self._nets.filter.initial(1)
+        self._belief: torch.Tensor | None = None
+        self._first_episode: int | None = None
 
     @torch.inference_mode()
     def observe(self, observation: Observation, flags: RowFlags, previous_action: np.ndarray) -> None:
@@ -150,7 +151,9 @@ class Agent:
 
     def _inputs(self, observation: Observation, flags: RowFlags, previous_action: np.ndarray) -> Inputs:
         horizon, reward = self._config.task.horizon, observation.reward
-        first, episode = flags.first_in_episode, min(flags.episode, self._episodes - 1)
+        if self._first_episode is None:
+            self._first_episode = flags.episode
+        first, episode = flags.first_in_episode, min(flags.episode - self._first_episode, self._episodes - 1)
         position = normalised_tool(observation.state.tool_position, self._config)
         action = np.zeros_like(previous_action) if first else previous_action
         time = flags.step / horizon, episode / self._episodes

@@ -82,6 +82,7 @@ class LearnerTrial:
     ports: np.ndarray  # (N, P, 3) taught positions of the port mouths, normalised like `tool`
     live: np.ndarray  # (N,) int: live port by hypothesis (hindsight.relabel); -1 in trials as recorded
     ends: bool  # nothing follows the last row (else its value is bootstrapped)
+    episodes_end: bool  # the same of the last rows of earlier episodes, where episodes are taken by themselves
     demonstration: bool
     switching: bool = False  # the live port may move between episodes
 
@@ -106,7 +107,7 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
     reward = np.where(rows["reward_valid"], rows["reward"], 0.0).astype(np.float32)
     shaped, would_shape = _shaped(trial, task, config)
     scripted = trial.demonstrated
-    limits = (config.task.horizon, config.task.episodes)
+    limits, by_success = (config.task.horizon, config.task.episodes), config.task.episode_form == "end_on_success"
     seats = [seated(rows["tool_position"], task, p, config.task) for p in range(len(task.ports))]
     in_port = np.stack(seats, axis=-1)
     search, direct = _labels(trial, in_port, task, config)
@@ -128,7 +129,8 @@ def learner_trial(trial: Trial, config: Config) -> LearnerTrial:
         would_shape=would_shape,
         ports=np.broadcast_to(normalised_tool(np.array(task.ports), config), (len(trial), len(task.ports), TOOL)),
         live=np.full(len(trial), -1),
-        ends=bool(rows["terminal"][-1] or (rows["truncated"][-1] and config.task.episode_form == "end_on_success")),
+        ends=bool(rows["terminal"][-1] or (rows["truncated"][-1] and by_success)),
+        episodes_end=by_success,
         demonstration=bool(scripted.any()),
         switching=config.task.switch_probability > 0.0,
     )

@@ -53,14 +53,14 @@ class Transitions:
 
 
 def _split(trial: LearnerTrial) -> list[LearnerTrial]:
-    """The episodes of a trial, as views; each ends as the trial does."""
+    """The episodes of a trial, as views; the last one ends as the trial does, others as its episodes do."""
     starts = np.flatnonzero(trial.first_in_episode).tolist()
     rows = [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(trial)], strict=True)]
     whole = {f.name: getattr(trial, f.name) for f in dataclasses.fields(trial)}
 
     def part(of: slice) -> LearnerTrial:
         fields: dict[str, Any] = {k: v[of] if isinstance(v, np.ndarray) else v for k, v in whole.items()}
-        return LearnerTrial(**fields)
+        return LearnerTrial(**fields | {"ends": trial.ends if of.stop == len(trial) else trial.episodes_end})
 
     return [part(of) for of in rows]
 

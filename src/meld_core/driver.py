@@ -189,7 +189,8 @@ class Driver:
         elif plan.source is Source.SCRIPT:
             if flags.first_in_episode:
                 self._script.begin_episode()
-            self._intended = self._script.act(observation.state.tool_position)
+            paid = observation.reward.valid and observation.reward.success
+            self._intended = self._script.act(observation.state.tool_position, paid)
             noise = self._noise.normal(0.0, self._script_noise, 3)
             action = np.clip(self._intended + noise, -1.0, 1.0).astype(np.float32)
         elif plan.source is Source.HUMAN:

@@ -20,14 +20,14 @@ def corrected(trial: LearnerTrial) -> LearnerTrial:
     where ports are, and which one is live no sooner than the agent could. Where the live port may move between
     episodes it doubts its memory: once it is seated there and nothing is paid, it searches on.
     """
-    found = _found_before(trial)
+    found = _found(trial)
     known = found >= 0
     intended = np.where(known[:, None], trial.direct[np.arange(len(trial)), np.where(known, found, 0)], trial.search)
     return dataclasses.replace(trial, intended=intended, cloned=np.ones(len(trial), bool))
 
 
-def _found_before(trial: LearnerTrial) -> np.ndarray:
-    """(N,) per row the port that an earlier episode was rewarded in; -1 where there is none, or it failed since."""
+def _found(trial: LearnerTrial) -> np.ndarray:
+    """(N,) per row the port that was rewarded so far; -1 where there is none, or it failed since."""
     found, port = np.full(len(trial), -1), -1
     for rows in trial.episodes():
         found[rows] = port
@@ -35,7 +35,9 @@ def _found_before(trial: LearnerTrial) -> np.ndarray:
             found[failed[0] : rows.stop], port = -1, -1
         rewarded = np.flatnonzero(trial.reward[rows] > 0.5)
         if len(rewarded) and trial.in_port[rows.start + rewarded[0]].any():
-            port = int(trial.in_port[rows.start + rewarded[0]].argmax())
+            first = rows.start + rewarded[0]
+            port = int(trial.in_port[first].argmax())
+            found[first : rows.stop] = port  # in an episode of fixed length: stay there
     return found
 
 
@@ -75,7 +77,7 @@ def relabel(trial: LearnerTrial, live: int | Sequence[int], horizon: int, end_on
         if not len(hits) and rows.stop - rows.start <= horizon:
             ends = False
             break
-        ends = is_last_episode and (len(hits) > 0 or trial.ends)
+        ends = is_last_episode and trial.ends  # of a trial that was aborted between episodes nothing is known after
     return take_rows(dataclasses.replace(trial, ends=ends), np.concatenate(keep))
 
 

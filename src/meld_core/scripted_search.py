@@ -1,4 +1,4 @@
-"""ScriptedSearch: the demonstrator. Tries ports from the middle of the row outwards until the link comes up.
+"""ScriptedSearch: the demonstrator. Tries ports from the middle of the row outwards until it is paid, and stays there.
 
 It knows where the ports are (taught poses) but neither which one is live nor anything of earlier episodes.
 """
@@ -34,17 +34,25 @@ class ScriptedSearch:
 
     def __init__(self, task: Task, config: Config) -> None:
         self._task, self._config = task, config
-        self._tried: set[int] = set()
+        self.begin_episode()
 
     def begin_episode(self) -> None:
-        """Forget which ports were tried."""
-        self._tried = set()
+        """Forget which ports were tried, and which one paid."""
+        self._tried: set[int] = set()
+        self._paid: int | None = None
 
-    def act(self, tool_position: np.ndarray) -> np.ndarray:
-        """Tool displacement (3,) float32 in [-1, 1], without noise, with the tip at (3,) [m] in base_link."""
+    def act(self, tool_position: np.ndarray, paid: bool = False) -> np.ndarray:
+        """Tool displacement (3,) float32 in [-1, 1], without noise, with the tip at (3,) [m] in base_link.
+
+        Args:
+            tool_position: Where the tip is.
+            paid: Whether a reward came with this observation: the search is over, where an episode goes on after it.
+        """
         tool = np.asarray(tool_position, np.float64)
-        ports = range(len(self._task.ports))
-        return self.toward(tool, self.choose([p for p in ports if seated(tool, self._task, p, self._config.task)]))
+        now = [p for p in range(len(self._task.ports)) if seated(tool, self._task, p, self._config.task)]
+        if paid and now:
+            self._paid = now[0]
+        return self.toward(tool, self.choose(now) if self._paid is None else self._paid)
 
     def choose(self, seated_in: Iterable[int]) -> int:
         """The port to go for, with the plug seated in these now (one or none)."""

@@ -79,6 +79,7 @@ def hand_made(
         direct=np.broadcast_to(np.arange(3, dtype=np.float32)[None, :, None] / 10, (rows, 3, 3)).copy(),
         live=np.full(rows, -1),
         ends=ends,
+        episodes_end=ends,
         demonstration=False,
     )
 

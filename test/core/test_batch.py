@@ -87,19 +87,26 @@ def test_relabelling_keeps_an_episode_that_ran_its_full_length() -> None:
     assert relabelled.ends
 
 
+def test_a_trial_that_was_aborted_between_episodes_is_bootstrapped_after_relabelling() -> None:
+    """Its only closed episode visits port 2, but another episode was to follow."""
+    trial = hand_made([[0, 0, 1]], in_port=[[-1, 2, 0]], ends=False)
+    assert not relabel(trial, 2, horizon=5, end_on_success=True).ends
+
+
 def test_corrections_know_the_live_port_no_sooner_than_the_agent() -> None:
     """Made-up labels: 0.5 while searching, p / 10 on the way to port p. Port 2 is rewarded at the end of episode 1.
 
-    All of episode 1 is labelled by the search; episode 2 by the way to port 2.
+    Until then episode 1 is labelled by the search; from then on everything by the way to port 2, the rest of an episode
+    of fixed length too: who is paid stays.
     """
-    trial = hand_made([[0, 0, 1], [0, 0]], in_port=[[-1, 1, 2], [-1, -1]])
+    trial = hand_made([[0, 0, 1, 1], [0, 0]], in_port=[[-1, 1, 2, 2], [-1, -1]])
     labelled = corrected(trial)
-    assert labelled.intended[:, 0].tolist() == pytest.approx([0.5, 0.5, 0.5, 0.2, 0.2])
+    assert labelled.intended[:, 0].tolist() == pytest.approx([0.5, 0.5, 0.2, 0.2, 0.2, 0.2])
     assert labelled.cloned.all()
     relabelled = corrected(relabel(trial, 1, horizon=2, end_on_success=True))
-    assert relabelled.intended[:, 0].tolist() == pytest.approx([0.5, 0.5, 0.1, 0.1])
+    assert relabelled.intended[:, 0].tolist() == pytest.approx([0.5, 0.1, 0.1, 0.1])
     unfound = corrected(relabel(trial, 0, horizon=2, end_on_success=True))
-    assert unfound.intended[:, 0].tolist() == pytest.approx([0.5] * 5)
+    assert unfound.intended[:, 0].tolist() == pytest.approx([0.5] * 6)
 
 
 def test_relabelling_shapes_for_the_hypothetical_port() -> None:

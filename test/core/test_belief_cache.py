@@ -24,8 +24,9 @@ class RowFilter:
         return inputs.tool
 
 
-def cache_of(*trials: object) -> BeliefCache:
-    return BeliefCache(RowFilter(), trials, SacConfig(discount=0.5, n_step=1), 0.25, torch.device("cpu"))  # type: ignore[arg-type]
+def cache_of(*trials: object, across_episodes: bool = True) -> BeliefCache:
+    sac = SacConfig(discount=0.5, n_step=1, across_episodes=across_episodes)
+    return BeliefCache(RowFilter(), trials, sac, 0.25, torch.device("cpu"))  # type: ignore[arg-type]
 
 
 def test_beliefs_actions_and_successors_belong_together() -> None:
@@ -62,3 +63,13 @@ def test_demonstrations_have_their_share() -> None:
     batch = cache_of(shown, hand_made([[0] * 11], seed=3)).sample(400)
     assert batch.reward.sum().item() == 100.0
     assert cache_of(shown).sample(8).reward.sum().item() == 8.0
+
+
+def test_episodes_by_themselves_end_where_they_end() -> None:
+    """Success at row 1 ends episode 1 for good; episode 2 was cut, and is bootstrapped. Across, row 2 follows row 1."""
+    cut = dataclasses.replace(hand_made([[0, 1], [0, 0]]), ends=False)
+    for across, after_success in ((False, 0.0), (True, 0.5)):
+        batch = cache_of(cut, across_episodes=across).sample(50)
+        rewarded = batch.reward > 0.5
+        assert set(batch.discount[rewarded].tolist()) == {after_success}
+        assert set(batch.discount[~rewarded].tolist()) == {0.5}

@@ -19,6 +19,7 @@ from meld_core.schedule import Schedule
 from meld_core.storage.checkpoint import CheckpointError
 from meld_core.storage.memory_sink import MemorySink
 from meld_core.trial import RowFlags
+from meld_core.trust.canary import _flags, _observation
 from meld_core.types import Observation, Reward, RobotState, Source, Trial
 from meld_core.weights import WeightsError
 
@@ -161,6 +162,25 @@ def test_same_seed_same_actions_and_greedy_differs() -> None:
     assert taken[0] != taken[2]
     assert taken[0] != taken[3]
     assert all(-1 <= a <= 1 for action in taken for a in action)
+
+
+def test_an_agent_that_forgets_takes_the_next_episode_for_a_trials_first() -> None:
+    """Told of episode 1 after it forgot, it believes what it believed in episode 0; without forgetting it does not."""
+    config = tiny_config()
+    agent, nothing = Agent(config), np.zeros(3, np.float32)
+    first = _flags(0)
+    later = dataclasses.replace(first, episode=1, first_in_trial=False)
+
+    def believed(flags: RowFlags) -> torch.Tensor:
+        agent.observe(_observation(config, 0), flags, nothing)
+        assert agent._belief is not None
+        return agent._belief.clone()
+
+    agent.begin_trial(0)
+    begun, carried = believed(first), believed(later)
+    agent.forget()
+    assert torch.equal(believed(later), begun)
+    assert not torch.equal(carried, begun)
 
 
 def test_agent_needs_an_observation_first() -> None:

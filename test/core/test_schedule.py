@@ -109,3 +109,18 @@ def test_search_goes_from_the_middle_outwards_wherever_it_starts(live: int, abov
     visited = search(task, np.asarray(task.ports[above]) + np.array([0.0, 0.0, 0.025]), steps=40)
     order = [1, 0, 2]
     assert visited == order[: order.index(live) + 1]
+
+
+def test_the_demonstrator_stays_in_the_port_that_pays() -> None:
+    """Seated in the middle port: unpaid it goes up for the next one, paid it presses on until the episode is over."""
+    config = load_config()
+    task = make_tasks(config.task).sample("train", 7)
+    seat = np.asarray(task.ports[1]) - np.array([0.0, 0.0, config.task.depth + 0.001])
+    script = ScriptedSearch(task, config)
+    assert seated(seat, task, 1, config.task)
+    assert script.act(seat)[2] > 0.0
+    script.begin_episode()
+    assert script.act(seat, paid=True)[2] < 0.0
+    assert script.act(seat)[2] < 0.0, "a reward that is not seen for once changes nothing"
+    script.begin_episode()
+    assert script.act(seat)[2] > 0.0

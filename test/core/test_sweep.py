@@ -106,6 +106,18 @@ def test_every_condition_makes_a_bench_with_held_out_tasks(condition: Condition)
     assert (config == Config()) == (condition is NOMINAL)
 
 
+def test_no_condition_puts_the_box_where_training_had_it() -> None:
+    """Cells are counted from the edge of the range: a narrower range may call held out what training used."""
+    whole, cells = Config().task, InsertionTasks(Config().task)
+    trained = {(5 * i - 1e3 * whole.box_range[0], 5 * j - 1e3 * whole.box_range[1]) for i, j in cells._cells["train"]}
+    for condition in SWEEP:
+        config = with_overrides(Config(), condition.overrides)
+        tasks, (x, y) = InsertionTasks(config.task), config.task.box_range
+        corners = {(5 * i - 1e3 * x, 5 * j - 1e3 * y) for i, j in tasks._cells[config.eval.split]}
+        assert corners, condition.name
+        assert not {pair for pair in corners if any(np.allclose(pair, other) for other in trained)}, condition.name
+
+
 def test_agents_of_three_ports_apply_to_every_condition() -> None:
     """Boxes of four and five ports too, with the networks that they have."""
     for condition in SWEEP:

@@ -207,12 +207,12 @@ def test_corrections_doubt_a_port_that_did_not_pay() -> None:
     """Labels: 0.5 while searching, p / 10 on the way to port p. Port 2 pays in episode 1, is dry in episode 2.
 
     There the way to port 2 is the label until the plug is seated in it, then the search until port 1 pays; episode 3
-    goes to port 1.
+    goes to port 1. The row that is paid has no action any more.
     """
     ports = [[-1, 2], [-1, 0, 2, -1, 1], [-1, -1]]
     trial = switching([[0, 1], [0, 0, 0, 0, 1], [0, 0]], ports)
     labels = corrected(trial).intended[:, 0].tolist()
-    assert labels == pytest.approx([0.5, 0.5, 0.2, 0.2, 0.5, 0.5, 0.5, 0.1, 0.1])
+    assert labels == pytest.approx([0.5, 0.2, 0.2, 0.2, 0.5, 0.5, 0.1, 0.1, 0.1])
 
 
 def test_a_port_that_failed_stays_forgotten_and_a_missing_reward_is_no_failure() -> None:
@@ -220,12 +220,12 @@ def test_a_port_that_failed_stays_forgotten_and_a_missing_reward_is_no_failure()
     trial = switching([[0, 1], [0, 0, 0], [0, 0]], [[-1, 2], [-1, 2, 2], [-1, -1]])
     trial.reward_valid[3] = False
     labels = corrected(trial).intended[:, 0].tolist()
-    assert labels == pytest.approx([0.5, 0.5, 0.2, 0.2, 0.5, 0.5, 0.5])
+    assert labels == pytest.approx([0.5, 0.2, 0.2, 0.2, 0.5, 0.5, 0.5])
 
 
 def test_a_static_task_is_never_doubted() -> None:
     trial = hand_made([[0, 1], [0, 0, 0]], in_port=[[-1, 2], [-1, 2, 2]])
-    assert corrected(trial).intended[:, 0].tolist() == pytest.approx([0.5, 0.5, 0.2, 0.2, 0.2])
+    assert corrected(trial).intended[:, 0].tolist() == pytest.approx([0.5, 0.2, 0.2, 0.2, 0.2])
 
 
 def test_relabelling_takes_one_port_per_episode() -> None:

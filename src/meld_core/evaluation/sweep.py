@@ -57,10 +57,12 @@ SWEEP: tuple[Condition, ...] = (
     Condition("pixel noise 24 of 255", ("sim.image_noise=24.0",)),
     Condition("actions 1 step late", ("sim.action_delay=1",)),
     Condition("4 ports", ("task.ports=4", "model.ports=3")),
-    Condition("5 ports", ("task.ports=5", "task.box_range=[0.02, 0.01]", "model.ports=3")),
+    Condition("5 ports", ("task.ports=5", "task.box_range=[0.02, 0.01]", "eval.split=validation", "model.ports=3")),
 )
 """One change at a time. Positions and headings further off are drawn from the ring outside the range only. A box of
-five ports fills the workspace along y, so that it shifts less. Agents of three ports act there as they are."""
+five ports fills the workspace along y, so that it shifts less; cells are counted from the edge of the range, and those
+that are called validation there are the held-out ones of the whole range. Agents of three ports act there as they are.
+"""
 
 
 def run_sweep(

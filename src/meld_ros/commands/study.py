@@ -73,7 +73,7 @@ def open_study(name: str, *, smoke: bool = False) -> Study:
 
 
 def sweep_rows() -> dict[str, Row]:
-    """One row per condition of the sweep: the default's weights on another bench."""
+    """One row per condition of the sweep: the default's weights of one seed on another bench."""
     rows = {}
     for number, condition in enumerate(SWEEP):
         if condition.overrides:
@@ -81,6 +81,7 @@ def sweep_rows() -> dict[str, Row]:
             rows[f"sweep_{name}"] = Row(
                 shows=f"{condition.name}: {', '.join(condition.overrides)}",
                 group="sweep",
+                seeds=(0,),
                 weights_of="default",
                 evaluate=condition.overrides,
                 against="default",
