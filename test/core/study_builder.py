@@ -37,6 +37,14 @@ def told_cell(out: Path, name: str, seed: int, second: Sequence[bool], **row: ob
     return cell
 
 
+def by_us(cell: Cell) -> Cell:
+    """The same cell of a row whose agent is trained."""
+    ours = dataclasses.replace(cell, row=dataclasses.replace(cell.row, agent="ours"))
+    if (facts := cell.facts()) is not None:
+        write_facts(ours, {name: value for name, value in facts.items() if name != "recipe"})
+    return ours
+
+
 def store(cell: Cell, trial: Trial) -> None:
     (cell.evaluation / f"{trial.meta.id}.safetensors").write_bytes(encode_trial(trial))
 

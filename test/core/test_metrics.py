@@ -11,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meld_core.evaluation.intervals import paired_difference
+from meld_core.evaluation.intervals import effective_size, paired_difference
+from meld_core.evaluation.scoring import rate
 from meld_core.metrics import METRICS_FILE, MetricsError, MetricsWriter, RunningMean, Tail, plain, read_rows, wilson
 
 
@@ -45,6 +46,26 @@ def test_wilson_interval_holds_the_rate(counts: tuple[int, int]) -> None:
 def test_impossible_counts_are_refused(successes: int, n: int) -> None:
     with pytest.raises(ValueError, match="impossible"):
         wilson(successes, n)
+
+
+def test_trials_on_the_same_tasks_count_as_far_as_they_differ() -> None:
+    """Two seeds on four tasks: 11, 10, 10, 00. Off the mean .5 by task: 1, 0, 0, -1; variance of the mean between tasks
+    (1 + 1) 4/3 / 8^2 = 1/24, of a trial 1/4: as good as 6 trials. Seeds that always agree: 4. That never do: all 8.
+    """
+    tasks = ["a", "a", "b", "b", "c", "c", "d", "d"]
+    mixed = [1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    assert effective_size(mixed, tasks) == pytest.approx(6.0)
+    assert effective_size([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], tasks) == pytest.approx(4.0)
+    assert effective_size([1.0, 0.0] * 4, tasks) == 8.0
+    assert effective_size([1.0] * 8, tasks) == 4.0
+    assert effective_size(mixed, range(8)) == 8.0
+    found = rate([hit > 0.5 for hit in mixed], tasks)
+    assert (found["successes"], found["trials"], found["rate"]) == (4, 8, 0.5)
+    assert found["wilson95"] == pytest.approx(wilson(3, 6))
+    both = [True, True, False, False] * 2  # ours; the control succeeds nowhere: the difference is the rate itself
+    pair = paired_difference(both, [False] * 8, tasks=tasks)
+    assert pair.difference == 0.5
+    assert pair.interval95 == pytest.approx(paired_difference([True, True, False, False], [False] * 4).interval95)
 
 
 def test_paired_difference_matches_the_published_example() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from meld_core.study.cell import is_finished, write_facts
+from meld_core.study.cell import FACTS_FILE, change_of, is_finished, write_facts
 from meld_core.study.evidence import archive_of, pack, unpack
 from meld_core.study.report import write_results
 from meld_core.study.table import StudyError
@@ -61,10 +62,32 @@ def test_weights_go_along_only_where_another_row_borrows_them(tmp_path: Path) ->
     borrower = dataclasses.replace(other, row=dataclasses.replace(other.row, weights_of=lender.name))
     pack([lender, other], tmp_path / "none_borrows")
     assert not holds(archive_of(lender, tmp_path / "none_borrows"))
+    facts = other.facts() or {}
+    write_facts(borrower, {**facts, "recipe": {**facts["recipe"], "weights_of": lender.name}})
     pack([lender, borrower], tmp_path / "evidence")
 
     assert holds(archive_of(lender, tmp_path / "evidence"))
     assert not holds(archive_of(other, tmp_path / "evidence"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [("times", 10.0, "times was 1.0, is 10.0"), ("agent", "search", "agent was untrained, is search"),
+     ("steps_of", "a", "steps_of was , is a"), ("cpu_hours", 0.5, "cpu_hours was 2.0, is 0.5")],
+)  # fmt: skip
+def test_a_cell_whose_row_says_something_else_now_is_not_finished(
+    tmp_path: Path, field: str, value: object, sentence: str
+) -> None:
+    """Beside the settings; a cell of before that was written down is believed."""
+    cell = told_study(tmp_path)[1][0]
+    row: dict[str, object] = {field: value}
+    other = dataclasses.replace(cell, row=dataclasses.replace(cell.row, **row))  # type: ignore[arg-type]
+    assert is_finished(cell)
+    assert not is_finished(other)
+    assert change_of(other) == sentence
+    path = cell.folder.path / FACTS_FILE
+    path.write_text(json.dumps({k: v for k, v in (cell.facts() or {}).items() if k != "recipe"}))
+    assert is_finished(other)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "evaluation/../x.safetensors", "replay/a.safetensors"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from meld_core.evaluation.intervals import Z95, _newcombe
 from meld_core.storage.trial_file import decode_trial
 from meld_core.study.goals import goals
 from meld_core.study.report import write_results
@@ -16,7 +17,7 @@ from meld_core.study.table import StudyError
 from meld_core.study.work import kept_trials
 from meld_ros.cli import main
 
-from .study_builder import store, told_study
+from .study_builder import by_us, store, told_study
 
 
 def test_the_page_says_what_the_raw_trials_say(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_the_page_says_what_the_raw_trials_say(tmp_path: Path) -> None:
     assert figures["default.seed0.episode2.success"] == pytest.approx(0.9)
     assert figures["control.all.episode2.success"] == pytest.approx(0.45)
     assert figures["later.state"] == "not run"
-    assert "| default | 0, 1 | - | - | 0.000 [0.00, 0.16] | 0.950 [0.76, 0.99] |" in page
+    assert "| default | 0, 1 | - | - | 0.000 [0.00, 0.28] | 0.950 [0.76, 0.99] |" in page
     assert "success -0.500 [" in page
     assert "| later | 0 | not run |" in page
     assert "cells (row and seed) finished: 4 of 5" in page
@@ -65,13 +66,18 @@ def test_raw_trials_that_are_not_the_cells_own_are_refused(tmp_path: Path) -> No
 
 
 def test_differences_are_paired_by_seed_and_task(tmp_path: Path) -> None:
-    """20 pairs: both 9, only the default 10, neither 1; only the first seed where the other row has only that."""
+    """20 pairs: both 9, only the default 10, neither 1; only the first seed where the other row has only that.
+
+    Both seeds say the same of eight of the ten tasks. Off the mean .5 the tasks' sums are four times -1, four times 1
+    and twice 0: variance of the mean 8 (10/9) / 20^2 = 1/45, of a pair 1/4, as of 11.25 independent pairs.
+    """
     study, cells = told_study(tmp_path / "out")
     default, control = (read_row(study, name, [c for c in cells if c.name == name]) for name in ("default", "control"))
     found = difference(default, control, "success", 1)
     assert found is not None
     assert found[0] == pytest.approx(0.5)
-    assert found[1][0] > 0.2
+    apart = (9 * 0.5625, 10 * 0.5625, 0.0, 0.5625)
+    assert found[1] == pytest.approx(_newcombe(*apart, Z95))
     one = difference(default, dataclasses.replace(control, cells=control.cells[:1]), "success", 1)
     assert one is not None
     assert one[0] == pytest.approx(0.4)
@@ -80,7 +86,7 @@ def test_differences_are_paired_by_seed_and_task(tmp_path: Path) -> None:
 def test_a_row_trained_on_another_machine_than_what_it_is_compared_with_is_marked(tmp_path: Path) -> None:
     """Another machine may train in another precision: then the difference is not the row's alone."""
     study, cells = told_study(tmp_path / "out")
-    ours = [dataclasses.replace(cell, row=dataclasses.replace(cell.row, agent="ours")) for cell in cells]
+    ours = [by_us(cell) for cell in cells]
     study = dataclasses.replace(study, rows={**study.rows, **{cell.name: cell.row for cell in ours}})
     default, control = (read_row(study, name, [c for c in ours if c.name == name]) for name in ("default", "control"))
     assert not elsewhere(control, default)
@@ -94,7 +100,7 @@ def test_a_row_trained_on_another_machine_than_what_it_is_compared_with_is_marke
 def test_the_widest_row_is_the_one_whose_seeds_differ_most(tmp_path: Path) -> None:
     """Default .9 and 1.0, control .5 and .4: a tenth each; with the control's first seed alone, only the default."""
     study, cells = told_study(tmp_path / "out")
-    ours = [dataclasses.replace(cell, row=dataclasses.replace(cell.row, agent="ours")) for cell in cells]
+    ours = [by_us(cell) for cell in cells]
     study = dataclasses.replace(study, rows={**study.rows, **{cell.name: cell.row for cell in ours}})
     default, control = (read_row(study, name, [c for c in ours if c.name == name]) for name in ("default", "control"))
     two_of = dataclasses.replace(control, cells=(control.cells[0], default.cells[1]))

@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 
 Z95 = 1.959964
 """Two-sided 95 % quantile of the standard normal."""
 
 
-def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson score interval of a rate (Wilson, JASA 1927); (0, 1) where nothing was tried.
+def effective_size(values: Sequence[float], tasks: Sequence[Hashable]) -> float:
+    """How many trials on as many tasks would tell as much as these, several of which may be on one task.
+
+    Seeds that are evaluated on the same tasks agree on many of them. The size is n over the design effect: the variance
+    of the mean between tasks over that of independent trials (Kish 1965; put into an interval for rates as by Korn and
+    Graubard, Survey Methodology 24, 1998). From the number of tasks, which it is where no value differs, to n.
+
+    Args:
+        values: Of n trials.
+        tasks: Which task each trial was on.
+    """
+    n, mean = len(values), sum(values) / len(values)
+    off: dict[Hashable, float] = defaultdict(float)
+    for value, task in zip(values, tasks, strict=True):
+        off[task] += value - mean
+    count = len(off)
+    variance = sum((value - mean) ** 2 for value in values) / n
+    if variance == 0.0 or count == 1:
+        return float(count)
+    between = sum(total * total for total in off.values()) * count / (count - 1) / n**2
+    return float(n) if between * n <= variance else max(variance / between, float(count))
+
+
+def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
+    """Wilson score interval of a rate (Wilson, JASA 1927); (0, 1) where nothing was tried. `n` may be effective.
 
     Raises:
         ValueError: unless 0 <= successes <= n.
@@ -52,8 +76,16 @@ class PairedDifference:
         return self.interval95[0] > 0.0 and self.wilson_apart
 
 
-def paired_difference(ours: Sequence[bool], control: Sequence[bool], z: float = Z95) -> PairedDifference:
-    """Compare two series of outcomes; element i of both belongs to task i.
+def paired_difference(
+    ours: Sequence[bool], control: Sequence[bool], z: float = Z95, tasks: Sequence[Hashable] | None = None
+) -> PairedDifference:
+    """Compare two series of outcomes; element i of both belongs to one trial.
+
+    Args:
+        ours: Outcomes.
+        control: Outcomes on the same trials.
+        z: Quantile.
+        tasks: Which task each trial was on, where several were on one: the interval is that of the effective size.
 
     Raises:
         ValueError: where the series are empty or of unequal length.
@@ -64,6 +96,8 @@ def paired_difference(ours: Sequence[bool], control: Sequence[bool], z: float = 
     both, only_ours = pairs.count((True, True)), pairs.count((True, False))
     only_control, neither = pairs.count((False, True)), pairs.count((False, False))
     n = len(pairs)
+    differences = [float(a) - float(b) for a, b in pairs]
+    share = effective_size(differences, tasks) / n if tasks is not None else 1.0
     low_ours, _ = wilson(both + only_ours, n, z)
     _, high_control = wilson(both + only_control, n, z)
     return PairedDifference(
@@ -72,22 +106,22 @@ def paired_difference(ours: Sequence[bool], control: Sequence[bool], z: float = 
         only_control=only_control,
         neither=neither,
         difference=(only_ours - only_control) / n,
-        interval95=_newcombe(both, only_ours, only_control, neither, z),
+        interval95=_newcombe(both * share, only_ours * share, only_control * share, neither * share, z),
         mcnemar_p=_mcnemar(only_ours, only_control),
         wilson_apart=low_ours > high_control,
     )
 
 
 def independent_difference(
-    ours: tuple[int, int], other: tuple[int, int], z: float = Z95
+    ours: tuple[float, float], other: tuple[float, float], z: float = Z95
 ) -> tuple[float, tuple[float, float]]:
     """Difference of two rates on different tasks, and its interval.
 
     Newcombe's square-and-add interval (Statistics in Medicine 17, 1998, 873-890, method 10).
 
     Args:
-        ours: (successes, trials).
-        other: (successes, trials), to be subtracted.
+        ours: (successes, trials), effective ones where several trials were on one task.
+        other: The same, to be subtracted.
         z: Quantile.
 
     Raises:
@@ -102,7 +136,7 @@ def independent_difference(
     return difference, (difference - below, difference + above)
 
 
-def _newcombe(both: int, only_ours: int, only_control: int, neither: int, z: float) -> tuple[float, float]:
+def _newcombe(both: float, only_ours: float, only_control: float, neither: float, z: float) -> tuple[float, float]:
     n = both + only_ours + only_control + neither
     ours, control = (both + only_ours) / n, (both + only_control) / n
     low_ours, high_ours = wilson(both + only_ours, n, z)
@@ -117,7 +151,7 @@ def _newcombe(both: int, only_ours: int, only_control: int, neither: int, z: flo
     return low, difference + arm(high_ours - ours, control - low_control)
 
 
-def _correlation(both: int, only_ours: int, only_control: int, neither: int) -> float:
+def _correlation(both: float, only_ours: float, only_control: float, neither: float) -> float:
     """Newcombe's phi: the correlation of the pairs, its numerator corrected for continuity where positive."""
     margins = (both + only_ours) * (only_control + neither) * (both + only_control) * (only_ours + neither)
     if margins == 0:

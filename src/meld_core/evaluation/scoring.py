@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from meld_core.evaluation.intervals import wilson
+from meld_core.evaluation.intervals import effective_size, wilson
 from meld_core.tasks import live_port
 from meld_core.types import Source, Trial
 
@@ -110,14 +110,15 @@ def _source(trial: Trial) -> str:
     return names.pop() if len(names) == 1 else "mixed"
 
 
-def rate(outcomes: Sequence[bool]) -> dict[str, Any]:
-    """Successes, trials, rate and its Wilson interval."""
-    successes = sum(outcomes)
+def rate(outcomes: Sequence[bool], tasks: Sequence[Hashable] | None = None) -> dict[str, Any]:
+    """Successes, trials, rate and its Wilson interval; where several trials were on one task, of the effective size."""
+    successes, n = sum(outcomes), len(outcomes)
+    size = effective_size([float(hit) for hit in outcomes], tasks) if tasks and n else float(n)
     return {
         "successes": successes,
-        "trials": len(outcomes),
-        "rate": successes / len(outcomes) if outcomes else None,
-        "wilson95": list(wilson(successes, len(outcomes))),
+        "trials": n,
+        "rate": successes / n if n else None,
+        "wilson95": list(wilson(successes / n * size if n else 0, size)),
     }
 
 
@@ -126,20 +127,23 @@ def episode_scores(scores: Sequence[tuple[EpisodeScore, ...]], episode: int) -> 
     return [trial[episode] if episode < len(trial) else MISSED for trial in scores]
 
 
-def episode_statistics(scores: Sequence[EpisodeScore], horizon: int) -> dict[str, Any]:
+def episode_statistics(
+    scores: Sequence[EpisodeScore], horizon: int, tasks: Sequence[Hashable] | None = None
+) -> dict[str, Any]:
     """What a certificate says about one episode.
 
     Args:
         scores: One per trial.
         horizon: Steps that a failure counts as in `mean_steps_failures_as_horizon`.
+        tasks: Which task each trial was on, where several were on one.
     """
     taken = [score.steps_to_success for score in scores if score.steps_to_success is not None]
     failures = [horizon] * (len(scores) - len(taken))
-    first = [score.first_attempt for score in scores]
-    known = [bool(hit) for hit in first if hit is not None]
-    attempts: Mapping[str, Any] = rate(known)
+    judged = [i for i, score in enumerate(scores) if score.first_attempt is not None]
+    known = [bool(scores[i].first_attempt) for i in judged]
+    attempts: Mapping[str, Any] = rate(known, tasks and [tasks[i] for i in judged])
     return {
-        **rate([score.success for score in scores]),
+        **rate([score.success for score in scores], tasks),
         "detected_successes": sum(score.detected for score in scores),
         "first_attempt_rate": attempts["rate"],
         "first_attempt_wilson95": attempts["wilson95"] if known else None,

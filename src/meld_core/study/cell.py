@@ -33,9 +33,11 @@ EVALUATION_FILE = "evaluation.yaml"
 EVALUATION = "evaluation"
 
 _RESULT_CODE = (
-    "agent.py", "batch.py", "belief_cache.py", "driver.py", "hindsight.py", "kinematics.py", "latent_*.py",
-    "learner.py", "nets.py", "rewards.py", "robot.py", "rollout.py", "sac.py", "schedule.py", "evaluation/scoring.py",
-    "scripted_search.py", "slac/*.py", "tasks.py", "train.py", "trial.py", "views.py", "baselines/*.py", "sim/*.py",
+    "accelerator.py", "agent.py", "arm/*.py", "baselines/*.py", "batch.py", "belief_cache.py", "descent.py",
+    "detectors/*.py", "driver.py", "evaluation/scoring.py", "hindsight.py", "kinematics.py", "known_trials.py",
+    "latent_*.py", "learner.py", "nets.py", "replay.py", "rewards.py", "robot.py", "rollout.py", "sac*.py",
+    "schedule.py", "scripted_search.py", "sections/*.py", "sim/*.py", "slac/*.py", "task*.py", "train.py", "trial.py",
+    "types.py", "views.py",
 )  # fmt: skip
 """Sources that decide what a cell comes to."""
 
@@ -92,11 +94,20 @@ def change_of(cell: Cell) -> str:
     for path, wanted in _config_files(cell).items():
         if path.is_file() and (text := _difference(path, wanted)):
             return text
+    for name, now in _recipe(cell.row).items():
+        if facts is not None and (was := facts.get("recipe", {}).get(name, now)) != now:
+            return f"{name} was {was}, is {now}"
     if facts is not None and cell.row.weights_of:
         source = read_facts(cell.of(cell.row.weights_of)) or {}
         if source.get("weights_sha256") != facts.get("weights_sha256"):
             return f"the weights of row '{cell.row.weights_of}' are others now"
     return ""
+
+
+def _recipe(row: Row) -> dict[str, Any]:
+    """What a row says besides settings that decides what its cells come to."""
+    names = ("agent", "weights_of", "cpu_of", "steps_of", "times", "cpu_hours")
+    return {name: getattr(row, name) for name in names}
 
 
 def is_finished(cell: Cell) -> bool:
@@ -162,6 +173,7 @@ def write_facts(cell: Cell, facts: Mapping[str, Any]) -> None:
         "evidence": EVIDENCE,
         "row": cell.name,
         "seed": cell.seed,
+        "recipe": _recipe(cell.row),
         "training_sha256": cell.settings.training.digest(),
         "evaluation_sha256": cell.settings.evaluation.digest(),
         "code": code_digests(),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from meld_core.evaluation.readaptation import readaptation
+from meld_core.evaluation.scoring import episode_scores, rate
 from meld_core.study.results import RowResult, episode_of
 
 _STEPS = (28_800, 14_400, 7_200)
@@ -91,20 +92,26 @@ def _controls(rows: Mapping[str, RowResult]) -> Iterator[Goal]:
 
 
 def _at_chance(row: RowResult | None, text: str) -> Goal:
-    wanted = "chance (1 in 3) within the interval, or below it"
+    """Of the tasks in which a port was entered: who enters none would be below chance, whatever it knows."""
+    wanted = "chance (1 in 3) within the interval"
     if row is None or not row.cells:
         return Goal(text, wanted, "-", None)
-    numbers = row.pooled(1)
-    low, high = numbers["first_attempt_wilson95"] or (0.0, 1.0)
+    scores = episode_scores(row.scores, 1)
+    entered = [i for i, score in enumerate(scores) if score.ports]
+    if not entered:
+        return Goal(text, wanted, "no port was entered", None)
+    found = rate([bool(scores[i].first_attempt) for i in entered], [row.tasks[i] for i in entered])
+    low, high = found["wilson95"]
     chance = 1.0 / row.cells[0].cell.settings.evaluation.task.ports
-    return Goal(text, wanted, f"{numbers['first_attempt_rate']:.3f} [{low:.2f}, {high:.2f}]", low <= chance)
+    measured = f"{found['rate']:.3f} [{low:.2f}, {high:.2f}] of {found['trials']} that entered a port"
+    return Goal(text, wanted, measured, low <= chance <= high)
 
 
 def _readapted(row: RowResult | None) -> Goal:
     text, wanted = "success again within 2 episodes of a move of the live port", ">= .80"
     if row is None or not row.cells:
         return Goal(text, wanted, "-", None)
-    found = readaptation(row.scores, row.episodes)["within_2"]
+    found = readaptation(row.scores, row.episodes, row.tasks)["within_2"]
     if not found["trials"]:
         return Goal(text, wanted, "the port never moved", None)
     rate, (low, high) = found["rate"], found["wilson95"]

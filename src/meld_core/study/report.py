@@ -113,9 +113,11 @@ def _head(study: Study, rows: Sequence[RowResult], command: str, used: float, bu
     yield f"{study.about}\n"
     yield (
         "This page is written by the command below from the raw evaluation trials on disk, each scored anew; nothing "
-        "in it is typed by hand. Tasks of the evaluation are held out (box poses that no training saw), the same for "
-        "every row and seed; the final weights were fixed before. Rates stand with 95 % Wilson intervals over the "
-        "pooled tasks of all seeds; these say nothing of the spread between seeds, which the table of seeds shows. "
+        "in it is typed by hand. Tasks of the evaluation are held out (box positions in 5 mm cells of which no "
+        "training saw one, if their neighbours), the same for every row and seed but in a sweep of where the box "
+        "stands; the final weights were fixed before. Rates stand with 95 % Wilson intervals over all seeds. As these "
+        "share their tasks, trials count by their effective number: that of the tasks where seeds agree, up to that "
+        "of the trials. The spread between trainings is another matter: see the table of seeds. "
         "First attempt: the first port entered was the live one (chance 1 in 3); no entry is a failure.\n"
     )
     yield f"- command: `{command}`"
@@ -136,7 +138,7 @@ def _commit(cell: CellResult) -> str:
 
 def _changed_code(cells: Sequence[CellResult]) -> list[str]:
     now = code_digests()
-    return sorted({name for cell in cells for name in now if cell.facts["code"].get(name) != now[name]})
+    return sorted({name for cell in cells for name in now if cell.facts["code"].get(name, now[name]) != now[name]})
 
 
 def _goals(by_name: Mapping[str, RowResult]) -> Iterator[str]:
@@ -200,7 +202,7 @@ def _switching(rows: Sequence[RowResult]) -> Iterator[str]:
     yield "Within 2 episodes: of the moves that left two episodes with one and the same live port. First attempts "
     yield "where the port had stayed tell whether memory was used at all; searching anew each time re-adapts, too.\n"
     head = ("what", *(row.name for row in rows))
-    columns = [list(readaptation_lines(readaptation(row.scores, row.episodes))) for row in rows]
+    columns = [list(readaptation_lines(readaptation(row.scores, row.episodes, row.tasks))) for row in rows]
     lines = [(parts[0][0], *(f"{part[1]} of {part[2]}" for part in parts)) for parts in zip(*columns, strict=False)]
     yield from table(head, lines)
 

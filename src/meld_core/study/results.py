@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from meld_core.evaluation.intervals import PairedDifference, independent_difference, paired_difference
+from meld_core.evaluation.intervals import effective_size, independent_difference, paired_difference
 from meld_core.evaluation.readaptation import readaptation
 from meld_core.evaluation.scoring import (
     EpisodeScore,
@@ -78,6 +78,11 @@ class RowResult:
         """Of all seeds, one after the other."""
         return tuple(trial for cell in self.cells for trial in cell.scores)
 
+    @property
+    def tasks(self) -> list[str]:
+        """Which task each of `scores` was on."""
+        return tasks_of(self.cells)
+
     def pooled(self, episode: int) -> dict[str, Any]:
         """Statistics of an episode, counted from 0, over all seeds: see `scoring.episode_statistics`."""
         return episode_of(self.cells, episode)
@@ -101,8 +106,13 @@ def widest(rows: Sequence[RowResult]) -> tuple[str, float]:
 
 def episode_of(cells: Sequence[CellResult], episode: int) -> dict[str, Any]:
     """Statistics of an episode, counted from 0, over some cells."""
-    scores = [trial for cell in cells for trial in cell.scores]
-    return episode_statistics(episode_scores(scores, episode), cells[0].cell.settings.evaluation.task.horizon)
+    scores = episode_scores([trial for cell in cells for trial in cell.scores], episode)
+    return episode_statistics(scores, cells[0].cell.settings.evaluation.task.horizon, tasks_of(cells))
+
+
+def tasks_of(cells: Sequence[CellResult]) -> list[str]:
+    """Which task each trial was on, in the order of the cells' scores: seeds share their tasks."""
+    return [task for cell in cells for task in cell.tasks]
 
 
 def read_row(study: Study, name: str, cells: Sequence[Cell]) -> RowResult:
@@ -175,16 +185,20 @@ def difference(
 ) -> tuple[float, tuple[float, float]] | None:
     """Rate of a row minus that of another, over the seeds that both have, with its 95 % interval.
 
-    Paired by seed and task where the tasks are the same, else as of independent tasks. None where a row has no result.
+    Paired by seed and task where the tasks are the same, else as of independent tasks; tasks that seeds share count by
+    their effective number. None where a row has no result.
     """
     both = [(a, b) for a in ours.cells for b in base.cells if a.cell.seed == b.cell.seed]
     if not both or ours.refusal or base.refusal or episode >= min(ours.episodes, base.episodes):
         return None
     mine, theirs = (_outcomes([pair[side] for pair in both], measure, episode) for side in (0, 1))
     if all(a.tasks == b.tasks for a, b in both):
-        paired: PairedDifference = paired_difference(mine, theirs)
+        paired = paired_difference(mine, theirs, tasks=tasks_of([a for a, _ in both]))
         return paired.difference, paired.interval95
-    return independent_difference((sum(mine), len(mine)), (sum(theirs), len(theirs)))
+    sides = ((mine, [a for a, _ in both]), (theirs, [b for _, b in both]))
+    sizes = [effective_size([float(hit) for hit in hits], tasks_of(cells)) for hits, cells in sides]
+    rates = [sum(hits) / len(hits) for hits, _ in sides]
+    return independent_difference((rates[0] * sizes[0], sizes[0]), (rates[1] * sizes[1], sizes[1]))
 
 
 def _outcomes(cells: Sequence[CellResult], measure: str, episode: int) -> list[bool]:
@@ -225,7 +239,7 @@ def _figures(cells: Sequence[CellResult], episodes: int) -> Iterator[tuple[str, 
     yield "cpu_hours", sum(cell.cpu_all for cell in cells) / 3600
     found = first_success_statistics([s for c in cells for s in c.scores], _period(cells[0]))
     yield "seconds_to_first_success", found["median_seconds"]
-    moves = readaptation([s for c in cells for s in c.scores], episodes)
+    moves = readaptation([s for c in cells for s in c.scores], episodes, tasks_of(cells))
     if moves["changes"]:
         yield "moves", moves["changes"]
         yield "readapted_within_1", moves["within_1"]["rate"]

@@ -21,7 +21,7 @@ from meld_core.storage.files import write_atomic
 from meld_core.storage.run_folder import RunFolder
 from meld_core.storage.spool import SUFFIX
 from meld_core.storage.trial_file import encode_trial
-from meld_core.study.cell import Cell, drop_bulk, prepare, read_facts, write_facts
+from meld_core.study.cell import Cell, code_digests, drop_bulk, prepare, read_facts, write_facts
 from meld_core.study.effort import Effort, cpu_total, read_effort
 from meld_core.study.table import StudyError
 from meld_core.train import train_in_process
@@ -75,7 +75,7 @@ def training_steps(folder: RunFolder) -> int:
 
 
 def run_cell(cell: Cell, stop: threading.Event, command: str, *, keep_replay: bool = False) -> bool:
-    """Do what is left of a cell.
+    """Do what is left of a cell. What it is done with is what was there when this last part of the work began.
 
     Args:
         cell: To run.
@@ -87,6 +87,7 @@ def run_cell(cell: Cell, stop: threading.Event, command: str, *, keep_replay: bo
         Whether the cell is finished; if not, call again to go on.
     """
     prepare(cell)
+    began = _provenance(command)
     Effort(cell.folder.path, "start", since_start=True).mark()
     actor, ended_by = _trained(cell, stop)
     if cell.row.trained and not ended_by:
@@ -95,7 +96,7 @@ def run_cell(cell: Cell, stop: threading.Event, command: str, *, keep_replay: bo
         return False
     digest = "" if actor.weights is None else actor.weights.digest
     own = {"ended_by": ended_by, "weights_sha256": digest, "does_not_apply": actor.refusal}
-    write_facts(cell, {**_provenance(command), **own})
+    write_facts(cell, {**began, "finished": _now(), **own})
     if not keep_replay:
         drop_bulk(cell)
     return True
@@ -219,5 +220,8 @@ def _collect(cell: Cell, actor: _Actor, plans: list[TrialPlan]) -> Iterator[Tria
 
 def _provenance(command: str) -> dict[str, Any]:
     commit, dirty = git_state(Path(__file__).parent.parent)
-    finished = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    return {"commit": commit, "dirty": dirty, "command": command, "finished": finished}
+    return {"commit": commit, "dirty": dirty, "command": command, "code": code_digests()}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
