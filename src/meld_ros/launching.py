@@ -15,7 +15,7 @@ from meld_core.config import Config, ConfigError, check_engine, check_trainable,
 from meld_core.storage.run_folder import RunFolder, run_folder
 from meld_ros.graph import LOG_LEVELS, Options, Process, render
 from meld_ros.network import MACHINES, check_machine
-from meld_ros.share import config_names, overridden, resolve_config, share_dir
+from meld_ros.share import config_names, laid_over, overridden, resolve_config, share_dir
 
 if TYPE_CHECKING:
     from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -110,7 +110,7 @@ def prepare(mode: str, values: Mapping[str, str]) -> tuple[Config, RunFolder, li
     folder = RunFolder(folder.path.resolve())
     changes = [f"robot.reset={values['reset']}"] if values["reset"] else []
     if mode == "eval" and not values["weights"]:
-        config = overridden(folder.open().read_config(), changes)
+        config = overridden(_of_run(folder, values), changes)
         check_engine(config)
     else:
         config = resolve_config(values["robot"], values["task"], values["config"], changes)
@@ -129,6 +129,19 @@ def prepare(mode: str, values: Mapping[str, str]) -> tuple[Config, RunFolder, li
         peer=values.get("peer", ""),
     )
     return config, folder, render(mode, config, options)
+
+
+def _of_run(folder: RunFolder, values: Mapping[str, str]) -> Config:
+    """The run's own settings, and what a file says besides. Robot and task are the run's."""
+    defaults = {argument.name: argument.default for argument in ARGUMENTS}
+    for name in ("robot", "task"):
+        if values[name] != defaults[name]:
+            raise ConfigError(
+                f"{name}:={values[name]} would change nothing: an evaluation has the {name} of its run; leave it out, "
+                "or name weights:=FILE and a new run:= to evaluate elsewhere"
+            )
+    config = folder.open().read_config()
+    return laid_over(config, values["config"]) if values["config"] else config
 
 
 def describe(mode: str) -> LaunchDescription:

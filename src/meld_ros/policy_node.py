@@ -80,7 +80,7 @@ class PolicyNode(Node):
         self._diagnostics = Diagnostics(self)
         self._times = StepTimes.of(config, bool(self.get_parameter("use_sim_time").value))
         self._last_trial = (Schedule(config).trials if self._training else config.eval.trials) - 1
-        where = self._folder.spool if self._training else self._folder.path / "evaluation"
+        where = self._folder.spool if self._training else self._folder.evaluation
         self._room = DiskRoom(where, config.storage)
         self._spool = Spool(where, self._room)
         for sentence in self._spool.recover():
@@ -240,7 +240,7 @@ class PolicyNode(Node):
         """The trainer keeps them with the run's metrics; an evaluation keeps its own."""
         self._tell(event="latency", **row)
         if not self._training:
-            with MetricsWriter(self._folder.path / "evaluation", tensorboard=False) as metrics:
+            with MetricsWriter(self._folder.evaluation, tensorboard=False) as metrics:
                 metrics.write("latency", **row)
 
     def _tell(self, **event: Any) -> None:

@@ -15,6 +15,7 @@ from meld_core.config import (
     load_config,
     merge,
     parse_override,
+    read_yaml,
     to_mapping,
 )
 
@@ -78,6 +79,17 @@ def resolve_config(
     """
     files = [config_file("meld"), config_file(robot, "robots"), config_file(task, "tasks")]
     return load_config([*files, *([config_file(config)] if config else [])], overrides)
+
+
+def laid_over(config: Config, name: str) -> Config:
+    """A config with a config file, by name or path, on top. Raises ConfigError as `resolve_config`."""
+    path = config_file(name)
+    differences = read_yaml(path)
+    try:
+        from_mapping(Config, differences)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return from_mapping(Config, merge(to_mapping(config), differences))
 
 
 def overridden(config: Config, overrides: Sequence[str]) -> Config:

@@ -13,7 +13,7 @@ import pytest
 from meld_core.config import ConfigError, flatten, to_mapping
 from meld_ros.cli import main
 from meld_ros.graph import Options, Process, environment, render
-from meld_ros.launching import MODES, parse_arguments
+from meld_ros.launching import MODES, parse_arguments, prepare
 from meld_ros.share import resolve_config
 from test.ros.launch_recorder import Node, execute
 
@@ -95,6 +95,17 @@ def test_eval_starts_the_graph_of_an_existing_run() -> None:
     given = parameters(Path(nodes["policy"].parameters[0]))
     assert given["task.horizon"] == resolve_config(config="smoke").task.horizon  # the run's own settings
     assert given["mode"] == "eval"
+
+
+def test_an_evaluation_takes_robot_and_task_from_its_run_and_a_file_on_top(tmp_path: Path) -> None:
+    execute(launch_file("train"), run="x", config="smoke")
+    (tmp_path / "few.yaml").write_text("eval: {trials: 7}\n")
+    nodes = {node.name: node for node in execute(launch_file("eval"), run="x", config=str(tmp_path / "few.yaml")).nodes}
+    given = parameters(Path(nodes["policy"].parameters[0]))
+    assert (given["eval.trials"], given["task.horizon"]) == (7, resolve_config(config="smoke").task.horizon)
+    for name, value in (("robot", "widowx"), ("task", "ethernet")):
+        with pytest.raises(ConfigError, match=f"{name}:={value} would change nothing"):
+            prepare("eval", parse_arguments("eval", ["run:=x", f"{name}:={value}"]))
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -102,6 +102,16 @@ class RunFolder:
         return self.path / "certificate.json"
 
     @property
+    def evaluation(self) -> Path:
+        """Held-out trials that ran through the graph: a spool."""
+        return self.path / "evaluation"
+
+    @property
+    def evaluation_certificate(self) -> Path:
+        """What they came to."""
+        return self.evaluation / "certificate.json"
+
+    @property
     def report(self) -> Path:
         """What a person reads."""
         return self.path / "report.html"

@@ -109,7 +109,7 @@ def graph_seconds(config: Config) -> float:
         outcome, _ = supervise("eval", config, folder, lambda *_: None)
         if not outcome.finished:
             raise BenchError(f"the graph did not come to its end: {outcome.reason}")
-        files = sorted((folder.path / "evaluation" / "pending").glob("*"), key=lambda path: path.stat().st_mtime_ns)
+        files = sorted((folder.evaluation / "pending").glob("*"), key=lambda path: path.stat().st_mtime_ns)
         if len(files) != config.eval.trials:
             raise BenchError(f"the graph gave {len(files)} trials, expected {config.eval.trials}")
         stamps = [path.stat().st_mtime_ns * 1e-9 for path in files]

@@ -38,7 +38,7 @@ class Train:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Eval:
-    """Evaluate weights on held-out tasks and write a certificate."""
+    """Evaluate weights on held-out tasks, in simulation; or score what `meld launch eval` recorded on a bench."""
 
     run: str = ""
     """Folder (or name) of a run: its newest weights."""
@@ -53,9 +53,16 @@ class Eval:
     set: Overrides = dataclasses.field(default_factory=list)
     """Single settings, group.name=value."""
     json: str = ""
-    """Also write the certificate to this file."""
+    """Write a certificate to this file."""
     video: str = ""
     """Film some of the trials into this file (.mp4 or .gif)."""
+    recorded: bool = False
+    """Run nothing: score the trials that `meld launch eval` (or eval.launch.py) left in the run's folder."""
+
+    @property
+    def only_recorded(self) -> bool:
+        """Whether nothing is asked for that needs trials of its own."""
+        return self == Eval(run=self.run, recorded=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

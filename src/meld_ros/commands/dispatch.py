@@ -53,8 +53,13 @@ def _resumed(command: Train, overrides: list[str]) -> tuple[Config, RunFolder]:
 
 def evaluate(command: Eval, line: str) -> int:
     """`meld eval`."""
-    from meld_ros.commands.evaluation import run_evaluation
+    from meld_ros.commands.evaluation import run_evaluation, show_recorded
 
+    if command.recorded:
+        if not command.run or not command.only_recorded:
+            raise ConfigError("--recorded scores what --run DIR holds; it goes with no other option")
+        folder = named_run(command.run).open()
+        return show_recorded(folder, folder.read_config(), line)
     return run_evaluation(*_chosen(command), command, line)
 
 
@@ -108,8 +113,12 @@ def launch(command: Launch, line: str) -> int:
         return 0
     values = parse_arguments(command.mode, command.arguments)
     require_ros()
-    _, folder, processes = prepare(command.mode, values)
+    config, folder, processes = prepare(command.mode, values)
     print(f"run folder: {folder.path}", file=sys.stderr)
     outcome, _ = run_graph(processes, folder, quiet=False)
     print(f"meld: {outcome.reason}", file=sys.stderr)
+    if command.mode == "eval" and outcome.finished:
+        from meld_ros.commands.evaluation import show_recorded
+
+        return show_recorded(folder, config, line)
     return outcome.code

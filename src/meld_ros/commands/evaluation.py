@@ -15,6 +15,7 @@ from meld_core.evaluate import FilmedTrials
 from meld_core.evaluate import evaluate as evaluate_weights
 from meld_core.evaluation.certificate import first_learner_update, make_certificate, write_certificate
 from meld_core.evaluation.readaptation import readaptation_lines
+from meld_core.evaluation.recorded import certify_recorded
 from meld_core.metrics import read_rows
 from meld_core.reporting.video import write_video
 from meld_core.storage.run_folder import RunFolder
@@ -70,6 +71,18 @@ def run_evaluation(config: Config, weights: Weights, folder: RunFolder | None, c
         print(f"certificate  {command.json}")
     if command.video:
         print(f"video        {write_video(filmed.in_order(), Path(command.video).with_suffix(''), config)}")
+    return 0
+
+
+def show_recorded(folder: RunFolder, config: Config, line: str) -> int:
+    """Score held-out trials that ran through the graph; show the result and where its certificate lies."""
+    certificate = certify_recorded(folder, config, line)
+    Console().print(result_table(certificate))
+    if "readaptation" in certificate:
+        Console().print(readaptation_table(certificate))
+    judge = "the simulator's truth" if certificate["scored_by"] == "truth" else "the reward detector"
+    print(f"judged by    {judge}")
+    print(f"certificate  {folder.evaluation_certificate}")
     return 0
 
 
