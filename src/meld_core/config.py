@@ -1,4 +1,4 @@
-"""Every setting of the system: default, unit, range and meaning. The only home of a default.
+"""The config: every section of settings (`sections/`: default, unit, range and meaning) put together, read and checked.
 
 Files in `config/` are plain YAML that hold only differences from these dataclasses. Reading is strict: an unknown
 key, a wrong type or a value outside its range is a ConfigError that says what came, what would do and where.

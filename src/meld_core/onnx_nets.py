@@ -27,7 +27,7 @@ class OnnxNets(ActingNets):
     """Belief filter and actor: in less time than torch's, the same numbers but for their last bits.
 
     For filters without noise and for one row at a time that was observed, as an agent has it. The graphs are exported
-    once; other weights are put into copies of them, which takes about 40 ms in whatever thread.
+    once; other weights are put into copies of them, which takes about 25 ms in whatever thread.
     """
 
     def __init__(self, config: Config, nets: ActingNets, inputs: Inputs) -> None:

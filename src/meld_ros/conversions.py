@@ -1,4 +1,4 @@
-"""Messages ↔ types of meld_core: the only place that knows message types, topic names and QoS.
+"""Messages ↔ types of meld_core: the messages and topics of which steps are made.
 
 Numbers survive exactly: an action crosses as a velocity in float64 and comes back as the same float32.
 """

@@ -57,8 +57,8 @@ class NodeSpec:
     remappings: tuple[tuple[str, str], ...] = ()
     """Only beside a simulation, which publishes pictures of its own."""
     restarts: int = 0
-    """How often in a run it is started again after it died. For nodes that handle data only: whoever commands or
-    carries out motion is started by a person."""
+    """How often in a run it is started again after it died. For nodes that handle data only, and for what a person
+    acts through, which begins by moving nothing: who commands motion by itself, or carries it out, a person starts."""
     only_with: tuple[str, ...] = ()
     """It takes part only where one of these settings is not empty, or, as `name=value`, has this value."""
     machine: str = "arm"

@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_page_has_commands_and_settings() -> None:
     assert len(MELD) >= 12
-    assert set(SETTINGS) == {"bench.yaml", "trial.yaml"}
+    assert set(SETTINGS) == {"bench.yaml", "trial.yaml", "few.yaml"}
     assert {line.split()[0] for line in LINES} == {"meld", "ros2", "export"}
 
 

@@ -90,7 +90,7 @@ def _draw_held_out(axis: Axes, measure: str, certificate: Mapping[str, Any]) -> 
         axis.bar(at, middle, width=0.24, color=_AGENT_COLORS[name], label=AGENTS[name])
         axis.errorbar(at, middle, yerr=arms, fmt="none", ecolor="black", capsize=3, linewidth=1)
         for x, y, top in zip(at, middle, arms[1], strict=True):
-            axis.text(x, min(y + top + 0.015, 1.01), f"{y:.2f}", ha="center", va="bottom", fontsize=7)
+            axis.text(x, min(y + top + 0.015, 1.01), f"{y:.3f}", ha="center", va="bottom", fontsize=7)
     episodes = range(len(certificate["episodes"]))
     axis.set_xticks(list(episodes), [f"episode {episode + 1}" for episode in episodes])
     _finish(axis, measure, certificate)

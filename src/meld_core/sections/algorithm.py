@@ -119,9 +119,7 @@ class LearnerConfig(Section):
     pretrain_ac_updates: int = setting(1000, "Actor-critic updates before the first policy trial.", low=0)
     update_every: int = setting(8, "Trials between rounds of updates.", low=1)
     model_updates: int = setting(50, "Model updates per round.", low=0)
-    ac_updates: int = setting(
-        400, "Actor-critic updates per round (`ac_updates_per_model_update` times as many).", low=0
-    )
+    ac_updates: int = setting(400, "Actor-critic updates per round.", low=0)
     bf16: bool = setting(
         True,
         "Training: encoder, decoder, actor, critics multiply in bf16 where the device is faster in it; losses and "

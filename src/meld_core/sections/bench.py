@@ -11,7 +11,7 @@ from meld_core.settings import Section, setting
 class TaskConfig(Section):
     """The family of tasks: a box with identical ports of which one is live."""
 
-    name: str = setting("insertion", "Entry of meld_core.tasks.TASKS.")
+    name: str = setting("insertion", "Entry of meld_core.task_families.TASKS.")
     taught: str = setting("", "ethernet: file of taught ports, written by `meld task teach`.")
     episodes: int = setting(2, "Episodes per trial, K.", low=1, high=16)
     switch_probability: float = setting(

@@ -30,12 +30,12 @@ from meld_ros.conversions import Topic
 _DEPTH = 1000
 """Messages of a topic that may wait while the disk is busy."""
 _PATIENCE = 500_000_000
-"""Messages are put in order of arrival within this time [ns]."""
+"""Messages are put in order within this time [ns]."""
 _NOT_ALL = ("/rosout", "/parameter_events")
 
 
 class InOrder:
-    """Sorts messages by time of arrival: an executor takes those that wait topic by topic.
+    """Sorts messages by their time: an executor takes those that wait topic by topic.
 
     Args:
         write: Takes topic, time [ns] and bytes; times never go back.

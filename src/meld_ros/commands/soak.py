@@ -1,4 +1,4 @@
-"""`meld bench soak`: the whole graph for a long time; memory, file handles and threads of every node must stay flat.
+"""`meld bench soak`: the whole graph for a long time; memory, file handles and threads stay nearly flat.
 
 The trainer grows by design: it keeps every trial, as it came and as the learner uses it. What that takes is measured
 afterwards, by opening the replay in a process of its own, and subtracted from the trainer's memory.

@@ -70,7 +70,7 @@ class WidowxDriver:
             self._side.node.create_service(Trigger, node.resolve_service_name(name), _served(act))
 
     def connect(self) -> np.ndarray:
-        """Read limits and sleep pose, check mode and torque, set the time profile. Nothing moves but the gripper."""
+        """Read limits and sleep pose, check mode and torque, set the time profile. Nothing moves."""
         self._side.start()
         info = self._ask("get_robot_info", self._srv.RobotInfo, name=self._config.group)
         if tuple(info.joint_names) != JOINT_NAMES:
