@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from meld_core.evaluation.intervals import Z95, _newcombe
+from meld_core.evaluation.scoring import EpisodeScore
 from meld_core.storage.trial_file import decode_trial
-from meld_core.study.goals import goals
+from meld_core.study.goals import _at_chance, goals
 from meld_core.study.report import write_results
 from meld_core.study.results import difference, elsewhere, raw_trials, read_row, widest
 from meld_core.study.table import StudyError
@@ -118,6 +119,21 @@ def test_goals_are_reached_or_not_by_the_pooled_rate(tmp_path: Path) -> None:
     assert found["its Wilson lower bound"].reached is False
     assert found["success in episode 1"].reached is False
     assert found["success again within 2 episodes of a move of the live port"].reached is None
+
+
+def test_chance_is_judged_among_those_that_entered_a_port(tmp_path: Path) -> None:
+    """Three of nine right, and six more that entered none: .2 of all and below chance, 1 in 3 of those that entered."""
+    study, cells = told_study(tmp_path / "out")
+    row = read_row(study, "default", cells[:1])
+    right, wrong = (EpisodeScore(False, False, 9, None, (port,), port == 1) for port in (1, 2))
+    nowhere = EpisodeScore(False, False, 9, None, (), False)
+    trials = tuple((nowhere, second) for second in [right] * 3 + [wrong] * 6 + [nowhere] * 6)
+    cell = dataclasses.replace(row.cells[0], scores=trials, tasks=tuple(map(str, range(15))))
+    goal = _at_chance(dataclasses.replace(row, cells=(cell,)), "x")
+    assert goal.measured == "0.333 [0.12, 0.65] of 9 that entered a port"
+    assert goal.reached is True
+    leaky = dataclasses.replace(cell, scores=tuple((nowhere, s) for s in [right] * 8 + [wrong] + [nowhere] * 6))
+    assert _at_chance(dataclasses.replace(row, cells=(leaky,)), "x").reached is False
 
 
 def test_the_page_names_the_command_that_makes_it_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
