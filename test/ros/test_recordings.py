@@ -145,10 +145,13 @@ def test_a_killed_recording_says_how_to_save_it(meld: Commands, ros: Ros, tmp_pa
     publisher = probe.create_publisher(String, "noise", 100)
     ros.until(lambda: publisher.get_subscription_count() == 1, "the subscription")
     said = [f"{number} " + "x" * 200_000 for number in range(40)]
+    sizes = [0]
 
     def has_chunks() -> bool:
         unfinished = list((tmp_path / "bag/.recording").glob("*/*.mcap"))
-        return (tmp_path / "bag/bag_1.mcap").is_file() and any(path.stat().st_size > 10**6 for path in unfinished)
+        sizes.append(max((path.stat().st_size for path in unfinished), default=0))
+        whole = sizes[-1] == sizes[-2] > 10**6  # a chunk that is being written grows
+        return (tmp_path / "bag/bag_1.mcap").is_file() and whole
 
     def has_chunks_while_talking() -> bool:
         publisher.publish(String(data=said[0]))
