@@ -35,7 +35,6 @@ def test_every_row_of_the_shipped_study_resolves(tmp_path: Path) -> None:
     assert long.train.trials == 3 * default.train.trials
     like = cells["no_corrections", 0].settings.training  # another row, which is like a third
     assert (like.loss.reward_weight, like.loss.reward_positive_weight) == (20.0, 10.0)
-    assert cells["reward_weight_1", 0].settings.training.loss.reward_weight == 1.0  # its own comes last
     assert default.reward.training == "sparse"
     assert cells["belief_cleared", 2].settings.evaluation.eval.clear_belief
     assert cells["belief_cleared", 2].settings.training == cells["default", 2].settings.training
