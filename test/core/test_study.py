@@ -110,6 +110,13 @@ def test_a_condition_of_the_sweep_is_a_row_of_the_defaults_weights() -> None:
     assert (row.weights_of, row.evaluate) == ("default", ("task.clearance=0.003",))
 
 
+def test_a_row_that_is_like_another_has_its_own_settings_last(tmp_path: Path) -> None:
+    rows = "{a: {set: [loss.reward_weight=3.0, loss.kl_weight=2.0]}, b: {like: a, set: [loss.reward_weight=5.0]}}"
+    study = read_study(written(tmp_path, f"rows: {rows}"))
+    loss = settings_of(study, "b", 0, config_file).training.loss
+    assert (loss.reward_weight, loss.kl_weight) == (5.0, 2.0)
+
+
 def test_settings_of_the_evaluation_leave_the_training_alone(tmp_path: Path) -> None:
     study = read_study(written(tmp_path, "rows: {a: {seeds: [0], evaluate: [sim.image_noise=8.0], trials: 2.0}}"))
     settings = settings_of(study, "a", 0, config_file)
