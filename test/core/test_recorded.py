@@ -56,6 +56,7 @@ def test_the_newest_complete_trial_of_each_task_counts(run: RunFolder, capsys: p
     put(run, 1, second=True, boot="1")
     put(run, 2, second=False)
     put(run, 2, second=True, boot="2")
+    put(run, 0, second=False, boot="3", aborted="broken off when it was run once more")
     assert main(["eval", "--run", "bench", "--recorded"]) == 0
     certificate = json.loads(run.evaluation_certificate.read_text())
     assert (certificate["trials"], certificate["split"], certificate["task_seed"]) == (3, "held_out", 1000)
