@@ -69,8 +69,6 @@ class BeliefReader:
             rows = dataclasses.replace(rows, reward=np.zeros_like(rows.reward))
         starts = [*np.flatnonzero(rows.first_in_episode).tolist(), len(rows)]
         cuts = [*itertools.pairwise(starts)] if self._clear else [(0, len(rows))]
-        if self._clear:  # an agent that has forgotten takes every episode for a trial's first
-            rows = dataclasses.replace(rows, time=rows.time * np.array([1.0, 0.0], np.float32))
         inputs = to_inputs([rows], _CPU)
         parts = [self._read(_between(inputs, *cut)) for cut in cuts]
         expected = [part[1] for part in parts if part[1] is not None]

@@ -10,7 +10,6 @@ from meld_core.config import Config
 from meld_core.evaluation.certificate import make_certificate, write_certificate
 from meld_core.evaluation.scoring import Evaluation, score_trial
 from meld_core.evaluation.workers import EvaluationError
-from meld_core.storage.files import make_folder
 from meld_core.storage.run_folder import RunFolder
 from meld_core.storage.spool import SUFFIX
 from meld_core.storage.trial_file import TrialError, decode_trial
@@ -49,7 +48,6 @@ def certify_recorded(folder: RunFolder, config: Config, command: str) -> dict[st
     """
     trials = recorded_trials(folder)
     certificate = make_certificate(_evaluation(trials, config, folder), config, command=command)
-    make_folder(folder.evaluation)
     write_certificate(certificate, folder.evaluation_certificate)
     return certificate
 
