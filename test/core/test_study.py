@@ -40,7 +40,10 @@ def test_every_row_of_the_shipped_study_resolves(tmp_path: Path) -> None:
     assert cells["belief_cleared", 2].settings.training == cells["default", 2].settings.training
     no_reward = cells["no_reward", 1].settings.training
     assert (no_reward.model.observe_reward, no_reward.task.episode_form) == (False, "fixed_length")
-    assert {cell.settings.evaluation.eval.trials for cell in cells.values()} == {200}
+    settings = [cell.settings.evaluation.eval for cell in cells.values()]
+    every_port = {one.trials for one in settings if one.every_port}
+    assert every_port == {300}  # 100 tasks with each of three ports
+    assert {one.trials for one in settings if not one.every_port} == {200}
     assert all(cell.settings.training.train.seed == seed for (_, seed), cell in cells.items())
 
 

@@ -85,6 +85,7 @@ def _economy(row: RowResult | None) -> Iterator[Goal]:
 
 def _controls(rows: Mapping[str, RowResult]) -> Iterator[Goal]:
     yield _at_chance(rows.get("no_reward"), "first attempt in episode 2 without reward in the observation")
+    yield _same_actions(rows.get("no_reward_every_port"))
     yield _at_chance(rows.get("belief_cleared"), "first attempt in episode 2 with the belief cleared")
     yield _readapted(rows.get("switching"))
     long = rows.get("long_run")
@@ -105,6 +106,14 @@ def _at_chance(row: RowResult | None, text: str) -> Goal:
     chance = 1.0 / row.cells[0].cell.settings.evaluation.task.ports
     measured = f"{found['rate']:.3f} [{low:.2f}, {high:.2f}] of {found['trials']} that entered a port"
     return Goal(text, wanted, measured, low <= chance <= high)
+
+
+def _same_actions(row: RowResult | None) -> Goal:
+    text, wanted = "actions without reward in the observation, each port live in turn", "the same in every task"
+    tasks = [same for cell in row.cells for same in cell.same_actions] if row is not None else []
+    if not tasks:
+        return Goal(text, wanted, "-", None)
+    return Goal(text, wanted, f"the same, bit for bit, in {sum(tasks)} of {len(tasks)} tasks", all(tasks))
 
 
 def _readapted(row: RowResult | None) -> Goal:

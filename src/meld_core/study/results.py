@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from meld_core.evaluation.every_port import same_actions
 from meld_core.evaluation.intervals import effective_size, independent_difference, paired_difference
 from meld_core.evaluation.readaptation import readaptation
 from meld_core.evaluation.scoring import (
@@ -18,6 +19,7 @@ from meld_core.evaluation.scoring import (
     score_trial,
 )
 from meld_core.metrics import read_rows
+from meld_core.schedule import evaluation_seed
 from meld_core.storage.trial_file import TrialError, decode_trial
 from meld_core.study.cell import Cell, change_of
 from meld_core.study.effort import cpu_total, read_effort, wall_total
@@ -51,6 +53,8 @@ class CellResult:
     """Of the training, while it ran [s]."""
     cpu_all: float
     """Of everything [s]."""
+    same_actions: tuple[bool, ...] = ()
+    """Of an evaluation with `eval.every_port`, by task: whether its actions were the same whichever port was live."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +153,7 @@ def _read_cell(cell: Cell, facts: Mapping[str, Any]) -> CellResult:
         cpu=cpu_total(effort, TRAINING),
         wall=wall_total(effort, TRAINING),
         cpu_all=cpu_total(effort),
+        same_actions=tuple(same_actions(trials)) if cell.settings.evaluation.eval.every_port else (),
     )
 
 
@@ -174,7 +179,8 @@ def _raw_trial(cell: Cell, path: Path, index: int, weights: str) -> Trial:
     except TrialError as error:
         raise StudyError(f"{path}: {error}; remove the file and run the study again") from None
     task = trial.meta.task
-    expected = (index, config.eval.split, config.eval.task_seed + index, weights)
+    number = evaluation_seed(config, index, config.eval.task_seed)
+    expected = (index, config.eval.split, number, weights)
     if (trial.meta.id.counter, task["split"], task["seed"], trial.meta.weights_digest) != expected:
         raise StudyError(f"{path} is not trial {index} of {cell.label}: another task or other weights")
     return trial
