@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from meld_core.config import Config, ConfigError, TaskConfig
+from meld_core.config import Config
 from meld_core.task_families import make_tasks
 from meld_core.tasks import Task
 from meld_core.types import Source
@@ -96,32 +96,11 @@ class Schedule:
 
 
 def held_out_plans(config: Config, trials: int, task_seed: int) -> list[TrialPlan]:
-    """Evaluation trials: tasks of `eval.split`, numbered from `task_seed`.
-
-    Raises:
-        ConfigError: where `eval.every_port` is set, but the live port may move, or ports belong to splits.
-    """
+    """Evaluation trials: tasks of `eval.split`, numbered from `task_seed`."""
     tasks = make_tasks(config.task)
-
-    def plan(index: int) -> TrialPlan:
-        seed = evaluation_seed(config, index, task_seed)
-        task = tasks.sample(config.eval.split, seed)
-        if config.eval.every_port:
-            task = dataclasses.replace(task, live=index % config.task.ports)
-        return TrialPlan(index, task, Source.POLICY, None, seed, config.eval.greedy)
-
-    if config.eval.every_port:
-        _check_holds_port(config.task)
-    return [plan(index) for index in range(trials)]
-
-
-def evaluation_seed(config: Config, index: int, task_seed: int) -> int:
-    """Number, within its split, of the task of evaluation trial `index`."""
-    return task_seed + (index // config.task.ports if config.eval.every_port else index)
-
-
-def _check_holds_port(task: TaskConfig) -> None:
-    if task.switch_probability or task.taught:
-        other = "task.taught" if task.taught else f"task.switch_probability {task.switch_probability}"
-        why = "keeps some ports for training" if task.taught else "moves the live port"
-        raise ConfigError(f"eval.every_port makes each port live in turn, but {other} {why}; switch one of them off")
+    return [
+        TrialPlan(
+            i, tasks.sample(config.eval.split, task_seed + i), Source.POLICY, None, task_seed + i, config.eval.greedy
+        )
+        for i in range(trials)
+    ]

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from meld_core.agent import Agent
-from meld_core.config import ConfigError
 from meld_core.driver import Driver
-from meld_core.evaluation.every_port import same_actions
-from meld_core.schedule import evaluation_seed, held_out_plans
+from meld_core.evaluation.every_port import each_port_live, same_actions
+from meld_core.schedule import held_out_plans
 from meld_core.storage.memory_sink import MemorySink
+from meld_core.study.cell import Cell, plans_of
 from meld_core.study.goals import _same_actions
 from meld_core.study.results import read_row
+from meld_core.study.table import Row, Settings, StudyError
 from meld_core.types import Trial
 
 from .learning import tiny_config
@@ -26,26 +27,21 @@ SAME = ((True, True), (True, True, False))
 
 
 def test_each_task_comes_once_with_each_port_live() -> None:
-    plans = held_out_plans(tiny_config("eval.every_port=true"), 7, 50)
-    assert [plan.task.live for plan in plans] == [0, 1, 2, 0, 1, 2, 0]
-    assert [plan.task.seed for plan in plans] == [50, 50, 50, 51, 51, 51, 52]
-    assert [plan.seed for plan in plans] == [50, 50, 50, 51, 51, 51, 52]  # noise of the policy, if it draws any
-    assert [plan.index for plan in plans] == list(range(7))
-    assert plans[0].task.box_position == plans[2].task.box_position != plans[3].task.box_position
-    drawn = held_out_plans(tiny_config(), 7, 50)
-    assert [evaluation_seed(tiny_config(), i, 50) for i in range(7)] == [plan.task.seed for plan in drawn]
+    drawn = held_out_plans(tiny_config(), 2, 50)
+    plans = each_port_live(drawn, 3)
+    assert [plan.index for plan in plans] == list(range(6))
+    assert [plan.task.live for plan in plans] == [0, 1, 2, 0, 1, 2]
+    assert [plan.seed for plan in plans] == [50, 50, 50, 51, 51, 51]  # noise of the policy, if it draws any
+    assert [dataclasses.replace(plan.task, live=drawn[0].task.live) for plan in plans[:3]] == [drawn[0].task] * 3
 
 
-@pytest.mark.parametrize(
-    ("setting", "sentence"),
-    [
-        ("task.switch_probability=0.5", "switch_probability 0.5 moves the live port"),
-        ("task.taught=box.yaml", r"task\.taught keeps some ports"),
-    ],
-)
-def test_a_port_that_moves_or_belongs_to_a_split_cannot_be_held(setting: str, sentence: str) -> None:
-    with pytest.raises(ConfigError, match=sentence):
-        held_out_plans(tiny_config("eval.every_port=true", setting), 3, 0)
+def test_a_port_that_moves_cannot_be_held(tmp_path: Path) -> None:
+    moving = tiny_config("task.switch_probability=0.5")
+    cell = Cell("moving", 0, Row(every_port=True), Settings(moving, moving), tmp_path)
+    with pytest.raises(
+        StudyError, match=r"row 'moving': every_port holds the live port, task\.switch_probability moves"
+    ):
+        plans_of(cell)
 
 
 def acted(live: int, seed: int = 50, *settings: str) -> Trial:

@@ -10,6 +10,7 @@ import pytest
 from meld_core.config import ConfigError
 from meld_core.metrics import read_rows
 from meld_core.storage.run_folder import RunFolder
+from meld_core.study.cell import plans_of
 from meld_core.study.effort import cpu_total, time_line, wall_total
 from meld_core.study.runner import spent
 from meld_core.study.table import StudyError, read_study, settings_of
@@ -40,10 +41,9 @@ def test_every_row_of_the_shipped_study_resolves(tmp_path: Path) -> None:
     assert cells["belief_cleared", 2].settings.training == cells["default", 2].settings.training
     no_reward = cells["no_reward", 1].settings.training
     assert (no_reward.model.observe_reward, no_reward.task.episode_form) == (False, "fixed_length")
-    settings = [cell.settings.evaluation.eval for cell in cells.values()]
-    every_port = {one.trials for one in settings if one.every_port}
-    assert every_port == {300}  # 100 tasks with each of three ports
-    assert {one.trials for one in settings if not one.every_port} == {200}
+    trials = {cell.label: len(plans_of(cell)) for cell in cells.values() if not cell.row.every_port}
+    assert set(trials.values()) == {200}
+    assert [len(plans_of(cells["no_reward_every_port", seed])) for seed in (0, 1)] == [300, 300]
     assert all(cell.settings.training.train.seed == seed for (_, seed), cell in cells.items())
 
 

@@ -7,18 +7,26 @@ in the live port alone. First attempts at chance (1 in 3) would follow; but of 2
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
+from meld_core.schedule import TrialPlan
 from meld_core.types import Trial
+
+
+def each_port_live(plans: Sequence[TrialPlan], ports: int) -> list[TrialPlan]:
+    """Each trial once with each port live, numbered anew; nothing else differs, the seed of the noise neither."""
+    crossed = [dataclasses.replace(plan.task, live=port) for plan in plans for port in range(ports)]
+    return [dataclasses.replace(plans[index // ports], index=index, task=task) for index, task in enumerate(crossed)]
 
 
 def same_actions(trials: Sequence[Trial]) -> list[bool]:
     """Task by task, in order of first appearance: whether all of its trials hold the same actions, bit for bit.
 
     Args:
-        trials: Of an evaluation with `eval.every_port`. A task with a single trial says nothing and is left out.
+        trials: Of tasks that `each_port_live` made. One that was tried with a single port says nothing and is left out.
     """
     tasks: dict[tuple[str, int], list[Trial]] = {}
     for trial in trials:

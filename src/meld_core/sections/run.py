@@ -50,9 +50,6 @@ class EvalConfig(Section):
     trials: int = setting(200, "Held-out tasks.", low=1)
     task_seed: int = setting(1000, "Seed of the held-out tasks.", low=0)
     split: str = setting("held_out", "Tasks to evaluate on.", choices=("train", "validation", "held_out"))
-    every_port: bool = setting(
-        False, "Each task once with each port live, one after the other; `trials` counts every one."
-    )
     greedy: bool = setting(True, "Act with the mean action on the mean belief.")
     clear_belief: bool = setting(False, "Forget the belief between episodes (control).")
     baselines: bool = setting(True, "Also evaluate the untrained agent and the cleared belief on the same tasks.")

@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from meld_core.config import Config, ConfigError, dump_config, flatten, load_config, to_mapping
+from meld_core.evaluation.every_port import each_port_live
+from meld_core.schedule import TrialPlan, held_out_plans
 from meld_core.storage.files import make_folder, write_atomic
 from meld_core.storage.run_folder import RunFolder
-from meld_core.study.table import Row, Settings
+from meld_core.study.table import Row, Settings, StudyError
 
 EVIDENCE = 1
 """Raised whenever a change of the code changes what a cell would come to: cells of an older version are run again."""
@@ -78,6 +80,17 @@ class Cell:
         return read_facts(self.folder)
 
 
+def plans_of(cell: Cell) -> list[TrialPlan]:
+    """The trials of a cell's evaluation. Raises StudyError where `every_port` meets tasks whose live port moves."""
+    config = cell.settings.evaluation
+    plans = held_out_plans(config, config.eval.trials, config.eval.task_seed)
+    if not cell.row.every_port:
+        return plans
+    if config.task.switch_probability:
+        raise StudyError(f"row '{cell.name}': every_port holds the live port, task.switch_probability moves it")
+    return each_port_live(plans, config.task.ports)
+
+
 def read_facts(folder: RunFolder) -> dict[str, Any] | None:
     """`cell.json` of a folder; None where there is none."""
     try:
@@ -106,7 +119,7 @@ def change_of(cell: Cell) -> str:
 
 def _recipe(row: Row) -> dict[str, Any]:
     """What a row says besides settings that decides what its cells come to."""
-    names = ("agent", "weights_of", "cpu_of", "steps_of", "times", "cpu_hours")
+    names = ("agent", "every_port", "weights_of", "cpu_of", "steps_of", "times", "cpu_hours")
     return {name: getattr(row, name) for name in names}
 
 

@@ -239,7 +239,7 @@ def _compared_line(row: RowResult, by_name: Mapping[str, RowResult]) -> tuple[st
 
 def _seeds(rows: Sequence[RowResult]) -> Iterator[str]:
     yield "## Every seed\n"
-    head = ("row", "seed", "tasks", "success, ep. 1", "success, ep. 2", "first attempt, ep. 1", "first attempt, ep. 2",
+    head = ("row", "seed", "trials", "success, ep. 1", "success, ep. 2", "first attempt, ep. 1", "first attempt, ep. 2",
             "median steps, ep. 1 / 2")  # fmt: skip
     cells = [cell for row in rows for cell in row.cells if cell.scores]
     yield from table(head, [_seed_line(cell) for cell in cells])

@@ -19,9 +19,9 @@ from meld_core.evaluation.scoring import (
     score_trial,
 )
 from meld_core.metrics import read_rows
-from meld_core.schedule import evaluation_seed
+from meld_core.schedule import TrialPlan
 from meld_core.storage.trial_file import TrialError, decode_trial
-from meld_core.study.cell import Cell, change_of
+from meld_core.study.cell import Cell, change_of, plans_of
 from meld_core.study.effort import cpu_total, read_effort, wall_total
 from meld_core.study.table import Row, Study, StudyError
 from meld_core.study.work import TRAINING, kept_trials
@@ -54,7 +54,7 @@ class CellResult:
     cpu_all: float
     """Of everything [s]."""
     same_actions: tuple[bool, ...] = ()
-    """Of an evaluation with `eval.every_port`, by task: whether its actions were the same whichever port was live."""
+    """Of a row with `every_port`, by task: whether its actions were the same whichever port was live."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _read_cell(cell: Cell, facts: Mapping[str, Any]) -> CellResult:
         cpu=cpu_total(effort, TRAINING),
         wall=wall_total(effort, TRAINING),
         cpu_all=cpu_total(effort),
-        same_actions=tuple(same_actions(trials)) if cell.settings.evaluation.eval.every_port else (),
+        same_actions=tuple(same_actions(trials)) if cell.row.every_port else (),
     )
 
 
@@ -163,26 +163,22 @@ def raw_trials(cell: Cell, weights: str) -> list[Trial]:
     Raises:
         StudyError: where one is missing, damaged, of another task, or was acted by other weights.
     """
-    config = cell.settings.evaluation
-    kept = kept_trials(cell.evaluation)
-    wanted = range(config.eval.trials)
-    if sorted(kept) != list(wanted):
-        odd = sorted(set(wanted) ^ set(kept))
+    kept, plans = kept_trials(cell.evaluation), plans_of(cell)
+    if sorted(kept) != [plan.index for plan in plans]:
+        odd = sorted({plan.index for plan in plans} ^ set(kept))
         raise StudyError(f"{cell.evaluation} lacks, or should not hold, the trials {odd[:5]}; run the cell again")
-    return [_raw_trial(cell, kept[index], index, weights) for index in wanted]
+    return [_raw_trial(cell, kept[plan.index], plan, weights) for plan in plans]
 
 
-def _raw_trial(cell: Cell, path: Path, index: int, weights: str) -> Trial:
-    config = cell.settings.evaluation
+def _raw_trial(cell: Cell, path: Path, plan: TrialPlan, weights: str) -> Trial:
     try:
         trial = decode_trial(path.read_bytes())
     except TrialError as error:
         raise StudyError(f"{path}: {error}; remove the file and run the study again") from None
-    task = trial.meta.task
-    number = evaluation_seed(config, index, config.eval.task_seed)
-    expected = (index, config.eval.split, number, weights)
-    if (trial.meta.id.counter, task["split"], task["seed"], trial.meta.weights_digest) != expected:
-        raise StudyError(f"{path} is not trial {index} of {cell.label}: another task or other weights")
+    meta = trial.meta
+    found = (meta.id.counter, *(meta.task[name] for name in ("split", "seed", "live")), meta.weights_digest)
+    if found != (plan.index, plan.task.split, plan.task.seed, plan.task.live, weights):
+        raise StudyError(f"{path} is not trial {plan.index} of {cell.label}: another task or other weights")
     return trial
 
 

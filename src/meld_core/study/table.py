@@ -40,6 +40,7 @@ class Row(Section):
     like: str = setting("", "Settings (`set`) of this row come first.")
     set: tuple[str, ...] = setting((), "Settings of training and evaluation, group.name=value.")
     evaluate: tuple[str, ...] = setting((), "Settings of evaluation alone, group.name=value.")
+    every_port: bool = setting(False, "Each task of the evaluation once with each port live.")
     weights_of: str = setting("", "Nothing is trained: the weights are those of this row, seed by seed.")
     trials: float = setting(1.0, "Training trials, as a multiple of what the settings say.", low=0.01, high=100.0)
     cpu_of: str = setting("", "Training ends for good when it has used the CPU time of this row.")

@@ -16,12 +16,12 @@ from meld_core.evaluate import ROLLOUT
 from meld_core.evaluation.certificate import git_state
 from meld_core.evaluation.workers import Collect
 from meld_core.metrics import MetricsWriter, read_rows
-from meld_core.schedule import Schedule, TrialPlan, held_out_plans
+from meld_core.schedule import Schedule, TrialPlan
 from meld_core.storage.files import write_atomic
 from meld_core.storage.run_folder import RunFolder
 from meld_core.storage.spool import SUFFIX
 from meld_core.storage.trial_file import encode_trial
-from meld_core.study.cell import Cell, code_digests, drop_bulk, prepare, read_facts, write_facts
+from meld_core.study.cell import Cell, code_digests, drop_bulk, plans_of, prepare, read_facts, write_facts
 from meld_core.study.effort import Effort, cpu_total, read_effort
 from meld_core.study.table import StudyError
 from meld_core.train import train_in_process
@@ -189,8 +189,7 @@ def kept_trials(folder: Path) -> dict[int, Path]:
 
 def _evaluate(cell: Cell, actor: _Actor, stop: threading.Event) -> bool:
     """Run the held-out tasks that are not on disk yet; False where it was stopped for now."""
-    config = cell.settings.evaluation
-    plans = held_out_plans(config, config.eval.trials, config.eval.task_seed)
+    plans = plans_of(cell)
     kept = kept_trials(cell.evaluation)
     left = [plan for plan in plans if plan.index not in kept]
     effort, done = Effort(cell.folder.path, EVALUATION), len(plans) - len(left)
