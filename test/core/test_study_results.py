@@ -61,6 +61,10 @@ def test_raw_trials_that_are_not_the_cells_own_are_refused(tmp_path: Path) -> No
     store(cell, dataclasses.replace(trial, meta=dataclasses.replace(trial.meta, weights_digest="f" * 64)))
     with pytest.raises(StudyError, match="another task or other weights"):
         raw_trials(cell, "")
+    other_port = {**trial.meta.task, "live": (trial.meta.task["live"] + 1) % 3}
+    store(cell, dataclasses.replace(trial, meta=dataclasses.replace(trial.meta, task=other_port)))
+    with pytest.raises(StudyError, match="another task or other weights"):
+        raw_trials(cell, "")
     path.unlink()
     with pytest.raises(StudyError, match=r"lacks, or should not hold, the trials \[4\]"):
         raw_trials(cell, "")
