@@ -110,10 +110,12 @@ def _at_chance(row: RowResult | None, text: str) -> Goal:
 
 def _same_actions(row: RowResult | None) -> Goal:
     text, wanted = "actions without reward in the observation, each port live in turn", "the same in every task"
-    tasks = [same for cell in row.cells for same in cell.same_actions] if row is not None else []
-    if not tasks:
+    cells = [cell for cell in row.cells if cell.same_actions] if row is not None else []
+    if not cells:
         return Goal(text, wanted, "-", None)
-    return Goal(text, wanted, f"the same, bit for bit, in {sum(tasks)} of {len(tasks)} tasks", all(tasks))
+    counts = [f"{sum(cell.same_actions)} of {len(cell.same_actions)} (seed {cell.cell.seed})" for cell in cells]
+    measured = f"the same, bit for bit, in {', '.join(counts)}"
+    return Goal(text, wanted, measured, all(same for cell in cells for same in cell.same_actions))
 
 
 def _readapted(row: RowResult | None) -> Goal:
