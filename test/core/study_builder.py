@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from scored_trials import two_episodes
 
 from meld_core.config import load_config
-from meld_core.schedule import held_out_plans
 from meld_core.storage.files import make_folder
 from meld_core.storage.trial_file import encode_trial
-from meld_core.study.cell import Cell, write_facts
+from meld_core.study.cell import Cell, plans_of, write_facts
 from meld_core.study.table import Row, Settings, Study
 from meld_core.types import Trial
 
@@ -28,7 +28,8 @@ def told_cell(out: Path, name: str, seed: int, second: Sequence[bool], **row: ob
     config = load_config(overrides=[f"eval.trials={len(second)}", f"train.seed={seed}"])
     cell = Cell(name, seed, Row(seeds=(seed,), agent="untrained", **row), Settings(config, config), out)  # type: ignore[arg-type]
     make_folder(cell.evaluation)
-    for plan, hit in zip(held_out_plans(config, len(second), config.eval.task_seed), second, strict=True):
+    plans = plans_of(cell)
+    for plan, hit in zip(plans, np.repeat(second, len(plans) // len(second)).tolist(), strict=True):
         trial = two_episodes(False, hit, live=plan.task.live, counter=plan.index)
         meta = dataclasses.replace(trial.meta, task=plan.task.to_json(), weights_digest="")
         store(cell, dataclasses.replace(trial, meta=meta))

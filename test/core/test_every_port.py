@@ -13,14 +13,16 @@ from meld_core.driver import Driver
 from meld_core.evaluation.every_port import each_port_live, same_actions
 from meld_core.schedule import held_out_plans
 from meld_core.storage.memory_sink import MemorySink
+from meld_core.storage.trial_file import decode_trial
 from meld_core.study.cell import Cell, plans_of
 from meld_core.study.goals import _same_actions
 from meld_core.study.results import read_row
-from meld_core.study.table import Row, Settings, StudyError
+from meld_core.study.table import Row, Settings, Study, StudyError
+from meld_core.study.work import kept_trials
 from meld_core.types import Trial
 
 from .learning import tiny_config
-from .study_builder import told_study
+from .study_builder import store, told_cell, told_study
 from .test_learner import observation
 
 SAME = ((True, True), (True, True, False))
@@ -84,6 +86,18 @@ def test_one_bit_or_one_step_less_is_not_the_same() -> None:
 def test_a_task_tried_with_one_port_alone_says_nothing() -> None:
     trials = [acted(live, seed, "model.observe_reward=false") for seed, live in ((50, 0), (50, 0), (51, 1), (51, 2))]
     assert same_actions(trials) == [True]
+
+
+def test_what_a_row_did_is_read_from_its_raw_trials(tmp_path: Path) -> None:
+    """Two tasks with three ports each, all acted alike; then one action of the last trial is another."""
+    cell = told_cell(tmp_path, "each", 0, [True, False], every_port=True)
+    study = Study("told", "Told trials.", {"each": cell.row})
+    assert read_row(study, "each", [cell]).cells[0].same_actions == (True, True)
+    trial = decode_trial(kept_trials(cell.evaluation)[5].read_bytes())
+    store(cell, dataclasses.replace(trial, rows={**trial.rows, "action": trial.rows["action"] * np.float32(0.5)}))
+    assert read_row(study, "each", [cell]).cells[0].same_actions == (True, False)
+    plain = told_cell(tmp_path, "plain", 0, [True, False])
+    assert read_row(Study("told", "", {"plain": plain.row}), "plain", [plain]).cells[0].same_actions == ()
 
 
 def test_the_goal_is_that_no_task_differs(tmp_path: Path) -> None:
