@@ -80,6 +80,10 @@ def test_a_healthy_graph_has_no_finding_and_is_known_early() -> None:
     assert not enough(healthy(statuses={}, nodes=("robot",)))
     assert not enough(healthy(statuses={}, processes=(ProcessSeen(1, "robot", "/", "x", 0, "", ""),)))
     assert not enough(healthy(parameters={}))
+    robots = tuple(ProcessSeen(pid, "robot", "/", "x", 0, "", "") for pid in (1, 2))
+    assert enough(healthy(processes=robots[:1]))
+    assert not enough(healthy(processes=robots))  # one of two gates was heard
+    assert enough(healthy(processes=(robots[0], dataclasses.replace(robots[1], namespace="/other"))))
     assert not enough(healthy(topics={"image": TopicSeen(heard=pictures(10))}))  # 0.45 s tell of no frozen camera
 
 

@@ -25,12 +25,20 @@ def enough(seen: Snapshot) -> bool:
     if seen.config is None or (not seen.runs and seen.watched < _DISCOVERY):
         return False
     everybody = not seen.runs or (seen.expected.keys() <= seen.statuses.keys() & seen.parameters.keys())
-    if not everybody or not seen.behind_driver:
-        return everybody
+    if not everybody or not _each_process_heard(seen):
+        return False
+    if not seen.behind_driver:
+        return True
     pause = max(1.0, 1.5 * seen.config.camera.frozen_time)
     judged = "reward" not in seen.statuses or _long(seen.topic("reward"), 3, 0.0)
     senses = _long(seen.topic("image"), _PICTURES, pause) and _long(seen.topic("driver.joint_states"), _JOINTS, 0.5)
     return judged and senses
+
+
+def _each_process_heard(seen: Snapshot) -> bool:
+    """Whether a node that runs twice on this machine was heard twice: the second may be slow to be found."""
+    ours = [p.node for p in seen.processes if (p.namespace, p.domain) == (seen.namespace, seen.domain)]
+    return all(status.sources >= ours.count(node) for node, status in seen.statuses.items())
 
 
 def _long(topic: TopicSeen, count: int, pause: float) -> bool:
